@@ -1,0 +1,100 @@
+# Everything a checkout can do, from a bare Python, pip, make and C compiler.
+#
+#   make demo                    the report site, with all it needs
+#   make test                    all tests
+#   make test PYTHON=python3.13  another interpreter, in an environment of its own
+#   make test ARGS="-k keys -x"  words for pytest; for demo: words for the demo
+
+PYTHON ?= python3
+ARGS ?=
+VENV ?= .venv$(if $(filter-out python3,$(PYTHON)),-$(subst /,-,$(PYTHON)))
+# Four at once: they mostly wait; tests that share servers stay together. WORKERS=0: one by one.
+WORKERS ?= 4
+
+SECONDS ?= 120
+SEED ?=
+BROKER ?= redis
+
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install -qq --disable-pip-version-check
+PYTEST := $(BIN)/python -m pytest
+DEMO_READY := $(VENV)/.ready-demo
+TEST_READY := $(VENV)/.ready-test
+PACKAGING := setup.cfg pyproject.toml
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test coverage chaos databases bench-admin matrix wheel clean \
+	lint lint-style lint-format lint-types lint-imports lint-migrations lint-upgrade
+
+help: ## Show this list
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
+
+demo: $(DEMO_READY) ## Run the report site on 127.0.0.1:8000 (ARGS=--check plays its story and ends)
+	@$(BIN)/python -m testproject.demo $(ARGS)
+
+test: $(TEST_READY) ## Run all tests; tells what was left out and how to get it (ONCE_REQUIRE=all: fails then)
+	@$(PYTEST) -n $(WORKERS) --dist loadgroup $(ARGS)
+
+coverage: $(TEST_READY) ## Run all tests and tell which lines and branches they left out
+	@$(PYTEST) -n $(WORKERS) --dist loadgroup --cov --cov-report=term-missing $(ARGS)
+
+chaos: $(TEST_READY) ## Kill, stop and cut off workers and servers at random, and referee (SECONDS=120 SEED=7 BROKER=rabbitmq)
+	@$(BIN)/python -m tests.chaos --broker $(BROKER) --seconds $(SECONDS) $(if $(SEED),--seed $(SEED))
+
+databases: $(TEST_READY) ## Run the tests on PostgreSQL and on MariaDB instead of SQLite
+	@for database in postgresql mariadb; do \
+	    echo "== $$database"; \
+	    TEST_DATABASE=$$database $(PYTEST) -q -n $(WORKERS) --dist loadgroup \
+	        --ignore=tests/browser --ignore=tests/chaos --ignore=tests/integration \
+	        --ignore=tests/test_databases.py $(ARGS) || exit 1; \
+	done
+
+bench-admin: $(TEST_READY) ## Time the admin's pages on PostgreSQL with 2,000,000 incidents (ARGS="--incidents 100000")
+	@$(BIN)/python -m benchmarks.admin $(ARGS)
+
+lint: lint-style lint-format lint-types lint-imports lint-migrations lint-upgrade ## Check style, types, import contracts and migrations
+
+lint-style: $(TEST_READY)
+	@echo "== ruff check" && $(BIN)/ruff check .
+
+lint-format: $(TEST_READY)
+	@echo "== ruff format --check" && $(BIN)/ruff format --check .
+
+lint-types: $(TEST_READY)
+	@echo "== mypy" && $(BIN)/python -m mypy
+
+lint-imports: $(TEST_READY)
+	@echo "== import contracts" && $(BIN)/lint-imports --no-cache --no-logo
+
+lint-migrations: $(TEST_READY)
+	@echo "== migrations" \
+	&& $(BIN)/python -m django makemigrations --check --dry-run --settings=tests.settings \
+	&& $(BIN)/python manage.py makemigrations --check --dry-run
+
+lint-upgrade: $(TEST_READY)
+	@echo "== django-upgrade" \
+	&& find django_celery_once testproject tests manage.py -name '*.py' \
+	| xargs $(BIN)/django-upgrade --target-version 5.2 --check
+
+matrix: ## Run the tests over several Pythons, Djangos and Celerys (ROWS="py311-oldest …" picks)
+	@PYTEST_ARGS="$(ARGS)" scripts/matrix $(ROWS)
+
+wheel: $(TEST_READY) ## Build the wheel into dist/, install it into an empty environment and use it
+	@rm -rf build dist
+	@$(BIN)/python -m build --quiet --outdir dist
+	@scripts/check-wheel dist/*.whl $(PYTHON)
+
+clean: ## Remove environments, builds and caches
+	@rm -rf .venv .venv-* .matrix build dist *.egg-info .*_cache .hypothesis .coverage* htmlcov
+
+$(DEMO_READY): $(PACKAGING) scripts/make-venv
+	@echo "Installing the demo into $(VENV) (once; a minute or so)"
+	@scripts/make-venv $(VENV) $(PYTHON)
+	@$(PIP) --editable ".[demo]"
+	@touch $@
+
+$(TEST_READY): $(PACKAGING) scripts/make-venv
+	@echo "Installing tests and tools into $(VENV) (once; a few minutes)"
+	@scripts/make-venv $(VENV) $(PYTHON)
+	@$(PIP) --editable ".[demo,test,lint]"
+	@touch $(DEMO_READY) $@
