@@ -1,0 +1,6 @@
+"""Queue a slow Celery task once, however often it is asked for."""
+
+from django_celery_once.exceptions import AlreadyQueued, LockUnavailable
+from django_celery_once.task import QueueOnce
+
+__all__ = ["AlreadyQueued", "LockUnavailable", "QueueOnce"]

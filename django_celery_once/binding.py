@@ -1,0 +1,67 @@
+"""A call's arguments, bound to its task's signature, and what follows from them."""
+
+from __future__ import annotations
+
+import inspect
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+from django_celery_once import keys
+from django_celery_once.definition import signature_of
+from django_celery_once.options import OnceOptions
+
+logger = logging.getLogger(__name__)
+
+#: What is kept of a label, in characters.
+MAX_LABEL = 200
+
+
+def bind(
+    task: Any, args: Any, kwargs: Mapping[str, Any] | None, *, partly: bool = False
+) -> inspect.BoundArguments:
+    """Return the arguments of ``task.apply_async(args, kwargs)`` with defaults applied.
+
+    ``partly``: some may be missing. Raise ``TypeError``, naming the task, for arguments that
+    do not fit.
+    """
+    signature = signature_of(type(task))
+    try:
+        binding = signature.bind_partial if partly else signature.bind
+        bound = binding(*(args or ()), **(kwargs or {}))
+    except TypeError as error:
+        raise TypeError(f"{task.name}: {error}") from None
+    bound.apply_defaults()
+    return bound
+
+
+def key_of_call(task_name: str, bound: inspect.BoundArguments, asked: OnceOptions) -> str:
+    """Return the key of a call; raise ``TypeError`` where an argument can't be part of one."""
+    if asked.key is not None:
+        return keys.make_custom_key(task_name, asked.key(*bound.args, **bound.kwargs))
+    return keys.make_key(task_name, bound, asked.keys)
+
+
+def label_of_call(
+    task_name: str, bound: inspect.BoundArguments, asked: OnceOptions, *, partly: bool = False
+) -> str:
+    """Return words for people, or nothing where they can't be had; never raise.
+
+    ``partly``: the arguments that the words need may be missing.
+    """
+    if asked.label is None:
+        return ""
+    try:
+        if callable(asked.label):
+            words = asked.label(*bound.args, **bound.kwargs)
+        else:
+            words = asked.label.format(**{**bound.arguments, **bound.kwargs})
+        # No lone surrogates: neither Redis nor a database would take them.
+        return str(words)[:MAX_LABEL].encode(errors="replace").decode()
+    except Exception:
+        # Words for people are no reason to refuse a task.
+        level = logging.DEBUG if partly else logging.ERROR
+        logger.log(
+            level, "%s: once['label'] failed; the lock has no label", task_name, exc_info=True
+        )
+        return ""

@@ -1,0 +1,177 @@
+"""Checks of the cache that holds the locks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from django.conf import settings
+from django.core import checks
+from django.core.cache import DEFAULT_CACHE_ALIAS, caches
+from django.core.cache.backends.base import BaseCache
+from django.core.cache.backends.db import DatabaseCache
+from django.core.cache.backends.dummy import DummyCache
+from django.core.cache.backends.filebased import FileBasedCache
+from django.core.cache.backends.locmem import LocMemCache
+from django.core.exceptions import ImproperlyConfigured
+from django.db import DEFAULT_DB_ALIAS, router
+
+from django_celery_once import conf as configuration
+from django_celery_once.checks.messages import Message, message
+from django_celery_once.conf import conf
+from django_celery_once.locks import open_store
+from django_celery_once.locks.redis import RedisStore
+
+#: Fewest entries at which a cache that culls is large enough not to drop locks.
+ENOUGH_ENTRIES = 100_000
+
+
+def _lock_cache() -> BaseCache | None:
+    """Return the cache that holds the locks, if the settings name one that can be made."""
+    try:
+        return caches[conf.cache] if conf.cache in settings.CACHES else None
+    except ImproperlyConfigured:
+        return None
+
+
+def check_alias(**_kwargs: Any) -> Iterator[Message]:
+    """E002: the lock cache is not in CACHES, or can't hold locks."""
+    try:
+        store = open_store(conf.cache)
+        if isinstance(store, RedisStore):
+            store.waits_forever()
+    except Exception as error:
+        if not configuration.problems():
+            yield message(
+                checks.Error,
+                "E002",
+                f"The lock store (cache {conf.cache!r}) can't be opened: {error}.",
+                f"Name a cache in {configuration.NAME}['CACHE'] that all processes share.",
+            )
+
+
+#: Caches that can't hold locks, and why.
+UNFIT = {
+    LocMemCache: "lives in one process: a worker could not free what a web process took",
+    DummyCache: "keeps nothing",
+    FileBasedCache: "is of one machine, and two processes may take the same lock in it",
+}
+
+
+def check_shared(**_kwargs: Any) -> Iterator[Message]:
+    """E003: the lock cache is not shared by all processes, or keeps nothing."""
+    cache = _lock_cache()
+    for kind, why in UNFIT.items():
+        if isinstance(cache, kind):
+            yield message(
+                checks.Error,
+                "E003",
+                f"CACHES[{conf.cache!r}] is a {type(cache).__name__}, which {why}.",
+                f"Point {configuration.NAME}['CACHE'] at a Redis cache; in settings for tests, "
+                "add 'django_celery_once.E003' to SILENCED_SYSTEM_CHECKS.",
+            )
+
+
+def check_database_cache(**_kwargs: Any) -> Iterator[Message]:
+    """E004: locks in the application's database follow its transactions."""
+    cache = _lock_cache()
+    if not isinstance(cache, DatabaseCache):
+        return
+    database = router.db_for_write(cache.cache_model_class)
+    if database == DEFAULT_DB_ALIAS:
+        yield message(
+            checks.Error,
+            "E004",
+            f"CACHES[{conf.cache!r}] is a DatabaseCache in the application's own database "
+            f"({database!r}): nobody sees a lock before its transaction commits.",
+            "Add an alias of its own to DATABASES and route the cache table there, or use Redis.",
+        )
+    elif settings.DATABASES[database].get("ATOMIC_REQUESTS"):
+        yield message(
+            checks.Error,
+            "E004",
+            f"CACHES[{conf.cache!r}] is a DatabaseCache in {database!r}, which has "
+            "ATOMIC_REQUESTS: nobody sees a lock before the request ends.",
+            f"Set ATOMIC_REQUESTS to False in DATABASES[{database!r}].",
+        )
+
+
+def check_culling(**_kwargs: Any) -> Iterator[Message]:
+    """W005: the cache drops entries when it holds too many."""
+    cache = _lock_cache()
+    entries = getattr(cache, "_max_entries", None)
+    if isinstance(cache, DatabaseCache) and entries is not None and entries < ENOUGH_ENTRIES:
+        yield message(
+            checks.Warning,
+            "W005",
+            f"CACHES[{conf.cache!r}] drops entries at random, locks among them, when it holds "
+            f"more than {entries}.",
+            f"Set MAX_ENTRIES in its OPTIONS to {ENOUGH_ENTRIES} or more.",
+        )
+
+
+def check_hidden_outages(**_kwargs: Any) -> Iterator[Message]:
+    """W006: the alias hides outages from the application."""
+    cache = _lock_cache()
+    options = getattr(settings, "CACHES", {}).get(conf.cache, {}).get("OPTIONS", {})
+    if getattr(cache, "_ignore_exceptions", False) or options.get("ignore_exc"):
+        yield message(
+            checks.Warning,
+            "W006",
+            f"CACHES[{conf.cache!r}] ignores errors (IGNORE_EXCEPTIONS). Locks do not: while it "
+            "can't be reached, callers get LockUnavailable.",
+            f"Give locks an alias without it, or choose {configuration.NAME}['ON_CACHE_ERROR'] "
+            "= 'enqueue' if tasks shall be queued all the same.",
+        )
+
+
+def check_socket_timeouts(**_kwargs: Any) -> Iterator[Message]:
+    """W007: a Redis that hangs would hang its callers."""
+    store = _redis_store(conf.cache)
+    waits = store is not None and store.waits_forever()
+    if waits:
+        yield message(
+            checks.Warning,
+            "W007",
+            f"CACHES[{conf.cache!r}] has no socket time-out: a Redis that hangs would hang every "
+            "call of a task.",
+            "Set SOCKET_CONNECT_TIMEOUT and SOCKET_TIMEOUT in its OPTIONS (django-redis), or "
+            "socket_connect_timeout and socket_timeout (Django's RedisCache).",
+        )
+
+
+def check_default_alias(**_kwargs: Any) -> Iterator[Message]:
+    """W008: the application may clear the cache that holds the locks."""
+    if _lock_cache() is None:
+        return
+    if conf.cache == DEFAULT_CACHE_ALIAS:
+        shared = "Locks share CACHES['default'] with the application"
+    elif _same_redis_database(conf.cache, DEFAULT_CACHE_ALIAS):
+        shared = f"CACHES[{conf.cache!r}] and CACHES['default'] are one Redis database"
+    else:
+        return
+    yield message(
+        checks.Warning,
+        "W008",
+        f"{shared}: cache.clear() and eviction drop locks.",
+        "Give locks an alias and a database of their own, and name the alias in "
+        f"{configuration.NAME}['CACHE'].",
+    )
+
+
+def _redis_store(alias: str) -> RedisStore | None:
+    """Return the store of a Redis alias; ``None`` for others and for those that E002 names."""
+    try:
+        store = open_store(alias)
+        if isinstance(store, RedisStore):
+            store.waits_forever()
+            return store
+    except Exception:
+        return None
+    return None
+
+
+def _same_redis_database(alias: str, other: str) -> bool:
+    stores = [_redis_store(alias), _redis_store(other)]
+    addresses = {store.address() for store in stores if store is not None}
+    return None not in stores and len(addresses) == 1

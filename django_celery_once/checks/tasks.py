@@ -1,0 +1,81 @@
+"""Checks of the options that tasks are given."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from django.core import checks
+from django.core.exceptions import ImproperlyConfigured
+
+from django_celery_once import conf as configuration
+from django_celery_once.checks.messages import Message, message
+from django_celery_once.conf import conf
+from django_celery_once.definition import broken, definition_errors
+from django_celery_once.options import did_you_mean
+from django_celery_once.task import QueueOnce, registered_tasks
+
+#: What Celery looks at before it runs the checks (``celery.fixups.django``).
+SKIP_CHECKS = "CELERY_SKIP_CHECKS"
+
+
+def check_tasks(**_kwargs: Any) -> Iterator[Message]:
+    """E010: a task's options, or those set for it, do not fit it."""
+    try:
+        with _celery_skips_checks():
+            tasks = registered_tasks()
+    except ImproperlyConfigured as error:
+        yield message(checks.Error, "E010", f"{error}.", "Correct the task's once={…}.")
+        return
+    except Exception as error:
+        yield message(
+            checks.Warning,
+            "W013",
+            f"The tasks can't be checked, since importing them failed: {error!r}.",
+            "A worker would fail in the same way; correct the module.",
+        )
+        return
+    for problem in broken:
+        yield message(checks.Error, "E010", f"{problem}.", "Correct the task's once={…}.")
+    for task in tasks:
+        yield from _check_task_settings(task)
+    yield from _check_names({task.name for task in tasks})
+
+
+def _check_names(names: set[str]) -> Iterator[Message]:
+    for pattern in conf.named_tasks():
+        prefix = pattern.removesuffix("*")
+        found = any(name.startswith(prefix) for name in names) if prefix != pattern else False
+        if not found and pattern not in names:
+            yield message(
+                checks.Warning,
+                "W014",
+                f"{configuration.NAME}['TASKS'] names {pattern!r}, but no task with QueueOnce as "
+                f"its base is called so{did_you_mean(pattern, sorted(names))}.",
+                "Correct the name, or remove the entry.",
+            )
+
+
+@contextmanager
+def _celery_skips_checks() -> Iterator[None]:
+    """Keep Celery from running every check once more before it imports the tasks."""
+    before = os.environ.get(SKIP_CHECKS)
+    os.environ[SKIP_CHECKS] = "1"
+    try:
+        yield
+    finally:
+        del os.environ[SKIP_CHECKS]
+        if before is not None:
+            os.environ[SKIP_CHECKS] = before
+
+
+def _check_task_settings(task: QueueOnce) -> Iterator[Message]:
+    try:
+        once = conf.task_options(task.name)
+    except ImproperlyConfigured:
+        return  # E001 says so
+    for problem in definition_errors(type(task), once):
+        where = f"{configuration.NAME}['TASKS'] for {task.name}"
+        yield message(checks.Error, "E010", f"{where}: {problem}.", "Correct the option.")

@@ -1,0 +1,174 @@
+"""What one call asks of the lock store before it is published."""
+
+from __future__ import annotations
+
+import logging
+import secrets
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+
+from django_celery_once import leases
+from django_celery_once.conf import conf
+from django_celery_once.exceptions import AlreadyQueued, LockUnavailable
+from django_celery_once.header import Header
+from django_celery_once.leases import Lease
+from django_celery_once.locks import Lock, Phase, open_store
+from django_celery_once.releases import release_later, release_or_later
+from django_celery_once.signals import Outcome, lock_released
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class Run:
+    """A guarded run in this process; the worker leaves it on the task's request."""
+
+    header: Header
+    lock: Lock
+    lease: Lease | None = None
+
+    @contextmanager
+    def standing_still(self) -> Iterator[None]:
+        """Renew no lock while it may move to the task's next message."""
+        if self.lease is not None:
+            leases.drop(self.lease)
+        try:
+            yield
+        finally:
+            if self.lease is not None:
+                leases.hold(self.lease)
+
+    def hand_on(self) -> None:
+        """Let go of a lock that belongs to the task's next message now."""
+        self.lease = None
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A call's header and lock, kept for ``seconds``. A refused one has a ``holder``.
+
+    The call of a task that is not to be guarded has neither key nor token.
+    """
+
+    header: Header
+    lock: Lock
+    seconds: float = 0.0
+    holder: Lock | None = None
+
+    @property
+    def guarded(self) -> bool:
+        """Return whether there is a lock behind the call."""
+        return bool(self.lock.token)
+
+    def give_back(self, sender: type) -> None:
+        """Free the lock of a call that will not be published; never raise.
+
+        ``sender`` is the task's class, for the signal.
+        """
+        last = release_or_later(conf.cache, self.lock, self.seconds) if self.guarded else None
+        if last is not None:
+            lock_released.send_robust(sender=sender, lock=last, outcome=Outcome.WITHDRAWN)
+
+
+def new_token() -> str:
+    """Return a fresh token, 16 hexadecimal characters."""
+    return secrets.token_hex(8)
+
+
+def new_lock(
+    key: str,
+    task_name: str,
+    task_id: str,
+    *,
+    phase: Phase = Phase.QUEUED,
+    label: str = "",
+    requester: str = "",
+) -> Lock:
+    """Return the record of a lock asked for now."""
+    return Lock(
+        key=key,
+        owner=task_id,
+        token=new_token(),
+        phase=phase,
+        task=task_name,
+        since=time.time(),
+        label=label,
+        requester=requester,
+    )
+
+
+def already_queued(task_name: str, holder: Lock) -> AlreadyQueued:
+    """Return what the caller of a refused call is to be told of the holder of its key."""
+    return AlreadyQueued(
+        holder.remaining,
+        task_name=task_name,
+        key=holder.key,
+        task_id=holder.owner,
+        phase=holder.phase.value,
+        since=datetime.fromtimestamp(holder.since, UTC),
+        label=holder.label,
+        requested_by=holder.requester,
+    )
+
+
+def unguarded(task_id: str) -> Claim:
+    """Return the claim of a call that is queued whatever is under way."""
+    return Claim(Header(), Lock(key="", owner=task_id, token=""))
+
+
+def requeued(header: Header, lock: Lock, task_name: str, seconds: float | None = None) -> Claim:
+    """Return the claim of a message that comes again with the same token."""
+    waiting = replace(
+        lock, run="", started=0.0, worker="", phase=Phase.QUEUED, task=task_name, since=time.time()
+    )
+    return Claim(replace(header, run=""), waiting, seconds or header.timeout or conf.timeout)
+
+
+def take(claim: Claim, replacing: Lock | None = None) -> Claim:
+    """Take the lock of a new call; return the claim with the holder if there is one.
+
+    Raise ``LockUnavailable``, unless the setting ``ON_CACHE_ERROR`` says to go on without.
+    """
+    try:
+        holder = open_store(conf.cache).acquire(claim.lock, claim.seconds, replacing)
+    except LockUnavailable as error:
+        if not conf.enqueue_on_cache_error:
+            release_later(conf.cache, claim.lock, claim.seconds)
+            raise LockUnavailable(
+                f"{claim.lock.task} was not queued: {error}", alias=error.alias, key=error.key
+            ) from error
+        logger.warning("%s; queueing %s without a lock", error, claim.lock.task)
+        return claim
+    return replace(claim, holder=holder)
+
+
+def move(old: Lock, claim: Claim) -> Claim:
+    """Move a lock to the next message of its task, or take it where it lapsed; never raise.
+
+    Return the claim, with the holder if another task has the key. Where the store does not
+    answer, the message may go out all the same: its start will tell.
+    """
+    try:
+        holder = open_store(conf.cache).acquire(claim.lock, claim.seconds, old)
+    except LockUnavailable as error:
+        # It may have moved all the same: the next start accepts either token.
+        task = f"{claim.lock.task}[{claim.lock.owner}]"
+        logger.warning("%s; sending %s all the same, whichever lock it has", error, task)
+        return replace(claim, header=replace(claim.header, previous=old.token))
+    return replace(claim, holder=holder)
+
+
+def hand_over(old: Lock, claim: Claim) -> Claim:
+    """Move a lock to the message that carries the same task on, such as its retry.
+
+    Never refuse and never raise: Celery gives a task up when sending its retry fails. Where
+    the lock can't be moved, the message goes out all the same and its start will tell.
+    """
+    moved = move(old, claim)
+    if moved.holder is not None:
+        task = f"{claim.lock.task}[{claim.lock.owner}]"
+        logger.warning("%s is sent again though task %s holds its lock", task, moved.holder.owner)
+    return replace(moved, holder=None)

@@ -1,0 +1,68 @@
+"""What the class of a task says: its signature, and whether its options fit it."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Mapping
+from string import Formatter
+from typing import Any
+
+from django.core.exceptions import ImproperlyConfigured
+
+from django_celery_once import keys
+from django_celery_once.options import read_standing_options
+
+#: Where the body of a class that has none comes from.
+NO_BODY = "celery.app.task"
+#: What was wrong with the classes that could not be defined. Celery tries each once only, in
+#: whatever code needs a task first, so that a check that comes later must ask here.
+broken: list[str] = []
+
+
+def signature_of(cls: Any) -> inspect.Signature:
+    """Return the signature that callers of a task see: a bound ``self`` is left out."""
+    known: inspect.Signature | None = cls.__dict__.get("_once_signature")
+    if known is None:
+        known = inspect.signature(cls.run)
+        if not isinstance(inspect.getattr_static(cls, "run"), staticmethod):
+            known = known.replace(parameters=list(known.parameters.values())[1:])
+        cls._once_signature = known
+    return known
+
+
+def definition_errors(cls: Any, once: Mapping[str, Any]) -> list[str]:
+    """Return what is wrong with the ``once`` options of a task's class."""
+    try:
+        options = read_standing_options(once)
+    except (TypeError, ValueError) as error:
+        return [str(error)]
+    if cls.run.__module__ == NO_BODY:
+        return []
+    signature = signature_of(cls)
+    there = ", ".join(signature.parameters) or "none"
+    named = {"keys": options.get("keys") or (), "label": _names_in(options.get("label"))}
+    return [
+        f"once[{option!r}] names {name!r}, which is no parameter of the task (there is: {there})"
+        for option, names in named.items()
+        for name in keys.unknown_names(signature, names)
+    ]
+
+
+def _names_in(label: object) -> list[str]:
+    """Return the names that a format string asks for, without attributes and indexes."""
+    if not isinstance(label, str):
+        return []
+    fields = [name for _text, name, _spec, _conversion in Formatter().parse(label) if name]
+    return [re.split(r"[.\[]", name, maxsplit=1)[0] for name in fields]
+
+
+def check_definition(cls: Any) -> None:
+    """Raise ``ImproperlyConfigured``, naming the task, if its options do not fit it."""
+    errors = definition_errors(cls, cls.once)
+    if errors:
+        name = cls.__dict__.get("name") or f"{cls.__module__}.{cls.__qualname__}"
+        problem = f"{name}: {'; '.join(errors)}"
+        if problem not in broken:
+            broken.append(problem)
+        raise ImproperlyConfigured(problem)

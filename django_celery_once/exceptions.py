@@ -1,0 +1,79 @@
+"""What can go wrong for the caller of a task that may be queued only once."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+
+class CeleryOnceError(Exception):
+    """Base of every error this app raises on purpose."""
+
+
+class AlreadyQueued(CeleryOnceError):
+    """The same call is already queued or running.
+
+    ``countdown`` is what is left of the lock, in float seconds: after it the lock is gone
+    unless a worker renews it, which it does for as long as the task runs. ``task_id`` is the
+    id of the task that holds the lock, ``phase`` is ``"reserved"`` (it is queued when its
+    caller's transaction commits), ``"queued"`` or ``"running"``, ``since`` the aware time of
+    the accepted call, ``label`` the words that the developer chose for it and
+    ``requested_by`` the primary key of the user who asked for it (a string, empty when nobody
+    was logged in).
+
+    ``AlreadyQueued(60)`` works as in celery-once. Instances survive pickle whole; through a
+    JSON result backend they keep ``countdown`` and ``message``.
+    """
+
+    def __init__(
+        self,
+        countdown: float = 0.0,
+        message: str = "",
+        *,
+        task_name: str = "",
+        key: str = "",
+        task_id: str = "",
+        phase: str = "",
+        since: datetime | None = None,
+        label: str = "",
+        requested_by: str = "",
+    ) -> None:
+        self.countdown = countdown
+        self.task_name = task_name
+        self.key = key
+        self.task_id = task_id
+        self.phase = phase
+        self.since = since
+        self.label = label
+        self.requested_by = requested_by
+        self.message = message or self._describe()
+        super().__init__(countdown, self.message)
+
+    def __str__(self) -> str:
+        return self.message
+
+    def _describe(self) -> str:
+        if not self.task_name:
+            return f"The task is already queued; its lock expires in {self.countdown:g} seconds."
+        phase = "running" if self.phase == "running" else "queued"
+        left = f"has {self.countdown:.1f} seconds left"
+        return (
+            f"{self.task_name} is already {phase} as task {self.task_id}; its lock {self.key} "
+            f"{'is renewed while it runs' if phase == 'running' else left}."
+        )
+
+
+class LockUnavailable(CeleryOnceError):
+    """The cache that holds the locks can't be reached, so nothing was queued.
+
+    ``alias`` is the entry in ``CACHES`` and ``key`` the lock that was asked for. The cause
+    is chained (``__cause__``).
+    """
+
+    def __init__(self, message: str = "", *, alias: str = "", key: str = "") -> None:
+        self.alias = alias
+        self.key = key
+        self.message = message or f"The lock store (cache {alias!r}) can't be reached."
+        super().__init__(self.message)

@@ -1,0 +1,55 @@
+"""The message header with which a lock travels from the caller to the worker."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+NAME = "once"
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """What a message says of its lock.
+
+    ``token`` is new at every publish. ``timeout`` (seconds) is there where the call had its
+    own. A header without a key belongs to a call that was forced: its run is not guarded.
+    ``again`` marks a message that a worker sent back because another copy of it was running.
+    ``run`` is no part of a message: the worker's main process gives it to the child, so that
+    both know which run is meant. ``previous`` is an earlier token that the lock may still
+    have, where moving it to this message had no answer.
+    """
+
+    key: str = ""
+    token: str = ""
+    until: str = "finished"
+    timeout: float | None = None
+    again: bool = False
+    run: str = ""
+    previous: str = ""
+
+    def as_message(self) -> dict[str, Any]:
+        """Return the header's fields that differ from their defaults."""
+        fields = {
+            "key": self.key,
+            "token": self.token,
+            "timeout": self.timeout,
+            "run": self.run,
+            "previous": self.previous,
+        }
+        message = {name: value for name, value in fields.items() if value}
+        if self.until != "finished":
+            message["until"] = self.until
+        if self.again:
+            message["again"] = True
+        return message
+
+
+def read_header(headers: Mapping[str, Any] | None) -> Header | None:
+    """Return the header of a message or of publish options; ``None`` if it has none."""
+    given = (headers or {}).get(NAME)
+    if not isinstance(given, Mapping):
+        return None
+    known = {name: given[name] for name in Header.__slots__ if name in given}
+    return Header(**known)

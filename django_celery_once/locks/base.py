@@ -1,0 +1,147 @@
+"""What a lock is and what a store of locks can do."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import Enum, StrEnum
+from typing import Protocol
+
+from django.conf import settings
+from django.core.cache import caches
+from django.core.exceptions import ImproperlyConfigured
+
+
+class Phase(StrEnum):
+    """Where the task behind a lock stands."""
+
+    RESERVED = "reserved"
+    """Claimed; the task is published when the caller's transaction commits."""
+    QUEUED = "queued"
+    RUNNING = "running"
+
+
+@dataclass(frozen=True, slots=True)
+class Lock:
+    """The record under a key.
+
+    ``owner`` is the id of the task that holds it, ``token`` belongs to one published message
+    and ``run`` to one start of it (empty until then). ``since`` (the accepted call) and
+    ``started`` are in epoch seconds, ``hits`` counts the duplicates refused so far, ``lease``
+    is what the run's last renewal left it, in seconds, ``sent_back`` says that another copy of
+    the message came since that renewal and ``remaining`` is what was left, in seconds, when
+    the record was read. ``previous`` is not kept: it is another token by which a run may know
+    its lock.
+    """
+
+    key: str
+    owner: str
+    token: str
+    run: str = ""
+    phase: Phase = Phase.QUEUED
+    task: str = ""
+    since: float = 0.0
+    started: float = 0.0
+    worker: str = ""
+    requester: str = ""
+    label: str = ""
+    hits: int = 0
+    lease: float = 0.0
+    sent_back: bool = False
+    previous: str = ""
+    remaining: float = 0.0
+
+    @property
+    def silence(self) -> float:
+        """The seconds since the worker of a running task gave a sign of life."""
+        return max(0.0, self.lease - self.remaining) if self.phase is Phase.RUNNING else 0.0
+
+
+class Start(Enum):
+    """What a run finds at its key when it starts, or renews."""
+
+    MINE = "the lock is this run's"
+    TAKEN = "the lock was free and is this run's now"
+    ELSEWHERE = "another run of the same message holds it under a live lease"
+    ANOTHER = "another message holds it"
+
+
+@dataclass(frozen=True, slots=True)
+class Scan:
+    """Locks that were found; ``complete`` is false when the search stopped early."""
+
+    locks: tuple[Lock, ...]
+    complete: bool
+
+
+class LockStore(Protocol):
+    """One atomic step each. Every verb raises ``LockUnavailable`` when the cache fails."""
+
+    alias: str
+
+    def acquire(self, lock: Lock, timeout: float, replacing: Lock | None = None) -> Lock | None:
+        """Take ``lock.key`` for ``timeout`` seconds and return ``None``, or the holder's lock.
+
+        It is taken when it is free or belongs to ``replacing`` as in ``release``. Any other
+        holder keeps it: the hit is counted, and its record says so. Asking again with the same
+        token is no second call (the client may repeat a command whose answer was lost). A
+        successor with the same owner keeps ``since`` and ``hits``, and ``label`` and
+        ``requester`` where it has none.
+        """
+
+    def start(self, lock: Lock, lease: float, *, again: bool = False) -> tuple[Start, Lock | None]:
+        """Begin the run ``lock.run`` under a lease of ``lease`` seconds.
+
+        Return what was found, with the holder's record unless the lock is this run's. Another
+        owner's lock counts the hit. A copy of a message that runs elsewhere is noted, and the
+        lock kept for twice the lease at least: when the copy comes ``again`` and no renewal
+        has taken the note away, the other run is dead and the lock this run's.
+        """
+
+    def renew(self, locks: Iterable[Lock], lease: float) -> list[tuple[Lock, Start]]:
+        """Renew the leases of running locks, together; return what was found for each.
+
+        A lock that is gone is taken back (``Start.TAKEN``); another's is left alone.
+        """
+
+    def release(self, lock: Lock) -> Lock | None:
+        """Free ``lock.key`` if it holds the token and run of ``lock``; return its last record.
+
+        A ``lock`` without a run stands for whatever run its message has, and a lock that
+        never learned of its run belongs to any run of its message.
+        """
+
+    def shorten(self, lock: Lock, seconds: float) -> bool:
+        """Leave a lock ``seconds`` more, if it belongs to ``lock`` as in ``release``."""
+
+    def force_release(self, key: str) -> Lock | None:
+        """Free a key whoever holds it, for people; return what was removed."""
+
+    def inspect(self, key: str) -> Lock | None:
+        """Return the lock under ``key``, or ``None``."""
+
+    def scan(self, prefix: str = "", limit: int = 1000, seconds: float = 1.5) -> Scan:
+        """Return locks whose key begins with ``prefix`` (``keys.key_prefix``), boundedly.
+
+        Stop after ``limit`` locks or ``seconds``. Raise ``NotImplementedError`` where the
+        cache can't list its keys.
+        """
+
+
+def open_store(alias: str) -> LockStore:
+    """Return the store of locks in a cache of ``CACHES``, on this thread's connection.
+
+    Raise ``ImproperlyConfigured`` for an unknown alias or a client that can't hold locks.
+    """
+    from django_celery_once.locks.cache import CacheStore
+    from django_celery_once.locks.redis import RedisStore
+
+    if alias not in settings.CACHES:
+        raise ImproperlyConfigured(
+            f"DJANGO_CELERY_ONCE['CACHE'] is {alias!r}, which is not in CACHES "
+            f"({', '.join(sorted(settings.CACHES))})"
+        )
+    cache = caches[alias]
+    if RedisStore.serves(cache):
+        return RedisStore(alias, cache)
+    return CacheStore(alias, cache)

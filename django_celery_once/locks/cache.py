@@ -1,0 +1,211 @@
+"""Locks in any other Django cache, through ``add``, ``get``, ``set`` and ``delete``.
+
+Only ``add`` is atomic there. Between reading a record and writing or deleting it another
+process may act, so promise 3 ("only the owner releases") has a window of one round trip.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, replace
+
+from django.core.cache.backends.base import BaseCache
+
+from django_celery_once.exceptions import LockUnavailable
+from django_celery_once.locks.base import Lock, Phase, Scan, Start
+
+#: How often a key may be taken and freed again by others while one call asks for it.
+ATTEMPTS = 5
+
+
+class CacheStore:
+    """Locks in Memcached, the database cache or the memory of one process."""
+
+    def __init__(self, alias: str, cache: BaseCache) -> None:
+        self.alias = alias
+        self._cache = cache
+
+    def acquire(self, lock: Lock, timeout: float, replacing: Lock | None = None) -> Lock | None:
+        """Take the key or return the holder (``LockStore.acquire``)."""
+        with self._guarded(lock.key):
+            for _attempt in range(ATTEMPTS):
+                if self._add(lock, timeout):
+                    return None
+                held = self._read(lock.key)
+                if held is None:
+                    continue
+                if replacing is not None and _belongs(held, replacing):
+                    self._write(_successor(held, lock), timeout)
+                    if held.owner != lock.owner:
+                        self._cache.set(_hits_key(lock.key), 0, math.ceil(timeout))
+                    return None
+                return None if held.token == lock.token else self._hit(held)
+        # A cache that hides its outage refuses to add and shows nothing: no duplicate.
+        raise self._unavailable(lock.key, "it neither takes the lock nor shows a holder")
+
+    def start(self, lock: Lock, lease: float, *, again: bool = False) -> tuple[Start, Lock | None]:
+        """Begin a run under its lease (``LockStore.start``)."""
+        with self._guarded(lock.key):
+            found, held = self._start(lock, lease, again=again)
+            if found is Start.ANOTHER and held is not None and held.owner != lock.owner:
+                held = self._hit(held)
+            if found is Start.ELSEWHERE and held is not None:
+                held = replace(held, sent_back=True)
+                self._write(held, max(held.remaining, 2 * lease))
+            return found, held
+
+    def renew(self, locks: Iterable[Lock], lease: float) -> list[tuple[Lock, Start]]:
+        """Renew leases one after the other (``LockStore.renew``)."""
+        with self._guarded("leases"):
+            return [(lock, self._start(lock, lease)[0]) for lock in locks]
+
+    def release(self, lock: Lock) -> Lock | None:
+        """Compare, then delete (``LockStore.release``)."""
+        if not lock.token:
+            raise ValueError(f"releasing {lock.key} needs the token it was acquired with")
+        with self._guarded(lock.key):
+            held = self._read_own(lock)
+            return None if held is None else self._delete(held)
+
+    def shorten(self, lock: Lock, seconds: float) -> bool:
+        """Compare, then set the time left (``LockStore.shorten``)."""
+        with self._guarded(lock.key):
+            held = self._read_own(lock)
+            if held is not None:
+                self._write(held, seconds)
+            return held is not None
+
+    def force_release(self, key: str) -> Lock | None:
+        """Delete whoever holds it (``LockStore.force_release``)."""
+        with self._guarded(key):
+            held = self._read(key)
+            return None if held is None else self._delete(held)
+
+    def inspect(self, key: str) -> Lock | None:
+        """Read one lock (``LockStore.inspect``)."""
+        with self._guarded(key):
+            held = self._read(key)
+            return None if held is None else replace(held, hits=self._hits(key))
+
+    def scan(self, prefix: str = "", limit: int = 1000, seconds: float = 1.5) -> Scan:
+        """Say that this cache can't list its keys."""
+        kind = type(self._cache).__name__
+        raise NotImplementedError(f"CACHES[{self.alias!r}] ({kind}) can't list its keys")
+
+    def _start(self, lock: Lock, lease: float, *, again: bool = False) -> tuple[Start, Lock | None]:
+        for _attempt in range(ATTEMPTS):
+            held = self._read(lock.key)
+            if held is None:
+                if self._add(replace(lock, lease=lease), lease):
+                    return Start.TAKEN, None
+                continue
+            if lock.previous and held.token == lock.previous:
+                held = replace(held, token=lock.token, run="")
+            if held.token != lock.token:
+                return Start.ANOTHER, held
+            elsewhere = held.run and held.run != lock.run
+            if elsewhere and not (again and held.sent_back):
+                return Start.ELSEWHERE, held
+            mine = replace(
+                held,
+                phase=Phase.RUNNING,
+                run=lock.run,
+                started=lock.started,
+                worker=lock.worker,
+                lease=lease,
+                sent_back=False,
+            )
+            self._write(mine, lease)
+            return Start.MINE, None
+        raise self._unavailable(lock.key, "it neither takes the lock nor shows a holder")
+
+    def _add(self, lock: Lock, timeout: float) -> bool:
+        # Whole seconds: Memcached and the database cache cut fractions off.
+        kept = math.ceil(timeout)
+        if not self._cache.add(lock.key, _record(lock, timeout), kept):
+            return False
+        self._cache.set(_hits_key(lock.key), lock.hits, kept)
+        return True
+
+    def _write(self, lock: Lock, timeout: float) -> None:
+        self._cache.set(lock.key, _record(lock, timeout), math.ceil(timeout))
+        self._cache.touch(_hits_key(lock.key), math.ceil(timeout))
+
+    def _delete(self, held: Lock) -> Lock:
+        last = replace(held, hits=self._hits(held.key))
+        self._cache.delete_many([held.key, _hits_key(held.key)])
+        return last
+
+    def _read(self, key: str) -> Lock | None:
+        record = self._cache.get(key)
+        if record is None:
+            return None
+        fields = dict(record)
+        remaining = max(0.0, fields.pop("expires") - time.time())
+        return Lock(**{**fields, "phase": Phase(fields["phase"]), "remaining": remaining})
+
+    def _read_own(self, lock: Lock) -> Lock | None:
+        held = self._read(lock.key)
+        if held is None or not _belongs(held, lock):
+            return None
+        return held
+
+    def _hit(self, held: Lock) -> Lock:
+        try:
+            hits = self._cache.incr(_hits_key(held.key))
+        except ValueError:  # the counter was dropped before its lock
+            hits = held.hits + 1
+            self._cache.set(_hits_key(held.key), hits, math.ceil(held.remaining))
+        return replace(held, hits=hits)
+
+    def _hits(self, key: str) -> int:
+        return int(self._cache.get(_hits_key(key), 0))
+
+    @contextmanager
+    def _guarded(self, key: str) -> Iterator[None]:
+        try:
+            yield
+        except LockUnavailable:
+            raise
+        except Exception as error:
+            # Each cache library has errors of its own; all mean that the answer is unknown.
+            raise self._unavailable(key, str(error)) from error
+
+    def _unavailable(self, key: str, why: str) -> LockUnavailable:
+        return LockUnavailable(
+            f"The lock store (cache {self.alias!r}) failed at {key}: {why}",
+            alias=self.alias,
+            key=key,
+        )
+
+
+def _belongs(held: Lock, lock: Lock) -> bool:
+    return held.token == lock.token and (not held.run or lock.run in ("", held.run))
+
+
+def _hits_key(key: str) -> str:
+    return f"{key}:hits"
+
+
+def _record(lock: Lock, timeout: float) -> dict[str, object]:
+    record = asdict(lock)
+    record["phase"] = lock.phase.value
+    record["expires"] = time.time() + timeout
+    del record["remaining"], record["previous"]
+    return record
+
+
+def _successor(held: Lock, lock: Lock) -> Lock:
+    """Return the next lock on a key: the same task's goes on with what was said of it."""
+    if held.owner != lock.owner:
+        return lock
+    return replace(
+        lock,
+        since=held.since,
+        hits=held.hits,
+        label=lock.label or held.label,
+        requester=lock.requester or held.requester,
+    )

@@ -1,0 +1,114 @@
+"""Releases whose answer was lost, made again until the lock store answers.
+
+A command that timed out may still be carried out: a frozen Redis works through what it has
+received when it wakes. A lock taken that way has no task behind it, and one that a finished
+run could not give back would stay for its lease; both are released from here.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import time
+from collections import deque
+from dataclasses import dataclass
+
+from django_celery_once.exceptions import LockUnavailable
+from django_celery_once.locks import Lock, open_store
+
+logger = logging.getLogger(__name__)
+
+#: Seconds between two tries.
+PAUSE = 1.0
+#: How many may wait; the oldest of more are left to their time-outs.
+MOST = 10_000
+#: Answers wanted: the first may have overtaken the lost command on another connection.
+ANSWERS = 2
+
+
+@dataclass(slots=True)
+class _Release:
+    alias: str
+    lock: Lock
+    until: float
+    answers: int = 0
+
+
+class _Releases:
+    def __init__(self) -> None:
+        self._waiting: deque[_Release] = deque(maxlen=MOST)
+        self._mutex = threading.Lock()
+        self._thread: threading.Thread | None = None
+
+    def add(self, release: _Release) -> None:
+        with self._mutex:
+            self._waiting.append(release)
+            if self._thread is None:
+                self._thread = threading.Thread(
+                    target=self._release_until_empty,
+                    name="django-celery-once-releases",
+                    daemon=True,
+                )
+                self._thread.start()
+
+    def _release_until_empty(self) -> None:
+        while True:
+            time.sleep(PAUSE)
+            self._release_all()
+            now = time.monotonic()
+            with self._mutex:
+                alive = [release for release in self._waiting if release.until > now]
+                self._waiting = deque(alive, maxlen=MOST)
+                if not self._waiting:
+                    self._thread = None
+                    return
+
+    def _release_all(self) -> None:
+        for _each in range(len(self._waiting)):
+            release = self._waiting.popleft()
+            if not _done(release):
+                self._waiting.append(release)
+                if not release.answers:  # the store is still away: ask the others later
+                    return
+
+
+def _done(release: _Release) -> bool:
+    """Try once; return whether the lock is gone for certain."""
+    try:
+        open_store(release.alias).release(release.lock)
+    except LockUnavailable:
+        pass
+    except Exception:
+        logger.exception("Releasing %s failed", release.lock.key)
+    else:
+        release.answers += 1
+    return release.answers == ANSWERS
+
+
+_releases = _Releases()
+
+
+def _forget_parent() -> None:
+    global _releases
+    _releases = _Releases()
+
+
+os.register_at_fork(after_in_child=_forget_parent)
+
+
+def release_later(alias: str, lock: Lock, seconds: float) -> None:
+    """Release ``lock`` as soon as the store answers; give up after ``seconds``."""
+    _releases.add(_Release(alias, lock, time.monotonic() + seconds))
+
+
+def release_or_later(alias: str, lock: Lock, seconds: float) -> Lock | None:
+    """Release ``lock`` now and return its last record, or see to it later; never raise."""
+    try:
+        return open_store(alias).release(lock)
+    except LockUnavailable as error:
+        logger.warning("%s; releasing task %s's lock later", error, lock.owner)
+    except Exception:
+        logger.exception("Releasing %s failed; trying again later", lock.key)
+    release_later(alias, lock, seconds)
+    return None

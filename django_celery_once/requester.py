@@ -1,0 +1,134 @@
+"""Who is asking for a task: the person and page, or the process, behind a call."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, replace
+from pathlib import PurePath
+from typing import TYPE_CHECKING, Any, Literal
+
+from django.core.exceptions import SynchronousOnlyOperation
+
+if TYPE_CHECKING:
+    from django.http import HttpRequest
+
+logger = logging.getLogger(__name__)
+
+Source = Literal["web", "worker", "beat", "command", "other"]
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What is known of who asked, in words that can be kept for as long as one likes."""
+
+    source: Source
+    user_id: str
+    label: str
+    path: str
+    view_name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Requester:
+    """Where a call came from. ``request`` is the Django request of a web call.
+
+    Its user is loaded when first asked for, which is impossible in an event loop or a broken
+    transaction: then nobody is known, and may be known later.
+    """
+
+    source: Source
+    name: str = ""
+    request: HttpRequest | None = None
+    user: Any = None
+
+    @property
+    def user_id(self) -> str:
+        """Return the primary key of the logged-in user, or an empty string."""
+        return self._tell(lambda user: user.pk)
+
+    @property
+    def label(self) -> str:
+        """Return words for a person: the user's name, or the name of the task or process."""
+        return self._tell(str) or self.name
+
+    @property
+    def path(self) -> str:
+        """Return the path of the request, or an empty string."""
+        return "" if self.request is None else self.request.path
+
+    @property
+    def view_name(self) -> str:
+        """Return the name of the view, such as ``reports:index``, or an empty string."""
+        match = None if self.request is None else self.request.resolver_match
+        return "" if match is None else match.view_name
+
+    def seen(self) -> Requester:
+        """Return this requester with the user of now: the view may log out later."""
+        return replace(self, user=self._user())
+
+    def known(self) -> Known:
+        """Return the same in words, without the request and all that it holds."""
+        return Known(self.source, self.user_id, self.label, self.path, self.view_name)
+
+    def _user(self) -> Any:
+        try:
+            try:
+                return _logged_in(self.user or getattr(self.request, "user", None))
+            except SynchronousOnlyOperation:  # an async view may have asked for it: auser()
+                return _logged_in(getattr(self.request, "_acached_user", None))
+        except Exception:
+            # Who asked is no reason to fail what was asked for.
+            logger.debug("Who asked can't be told now", exc_info=True)
+            return None
+
+    def _tell(self, what: Callable[[Any], object]) -> str:
+        user = self._user()
+        try:
+            told = None if user is None else what(user)
+        except Exception:
+            logger.debug("Nothing can be told of who asked", exc_info=True)
+            return ""
+        return "" if told is None else str(told)
+
+
+def _logged_in(user: Any) -> Any:
+    return user if getattr(user, "is_authenticated", False) else None
+
+
+_asking: ContextVar[Requester | None] = ContextVar("django_celery_once_requester", default=None)
+_process_source: Source | None = None
+
+
+def current() -> Requester:
+    """Return who is asking in this context: a request if one is bound, else the process."""
+    return _asking.get() or Requester(
+        _process_source or _guessed_source(), name=_process_source or _program()
+    )
+
+
+@contextmanager
+def asking(requester: Requester) -> Iterator[None]:
+    """Make ``requester`` the one who is asking, for the length of a block."""
+    token = _asking.set(requester)
+    try:
+        yield
+    finally:
+        _asking.reset(token)
+
+
+def set_process_source(source: Source) -> None:
+    """Say what this process is; only Celery's signals know that it is a beat."""
+    global _process_source
+    _process_source = source
+
+
+def _guessed_source() -> Source:
+    return "command" if _program() in {"manage.py", "django-admin"} else "other"
+
+
+def _program() -> str:
+    return PurePath(sys.argv[0]).name if sys.argv else ""

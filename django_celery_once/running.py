@@ -1,0 +1,163 @@
+"""What runs here, and so who calls a task: a person, another task or a program."""
+
+from __future__ import annotations
+
+import functools
+import logging
+import os
+import re
+from typing import Any
+from weakref import WeakValueDictionary
+
+from celery import current_app
+from celery.utils.saferepr import saferepr
+
+from django_celery_once import arguments, requester
+from django_celery_once.arguments import Call
+from django_celery_once.claims import Run
+from django_celery_once.conf import conf
+from django_celery_once.definition import signature_of
+from django_celery_once.locks import Lock
+from django_celery_once.options import OnceOptions
+from django_celery_once.requester import Requester
+from django_celery_once.signals import Rejection, announce_rejection
+
+logger = logging.getLogger(__name__)
+
+#: Seconds after its visibility time-out within which a message is delivered again: Kombu
+#: looks for such messages in Redis every 100 seconds, and RabbitMQ has them for the next
+#: worker that starts.
+REDELIVERY_GRACE = 120.0
+#: Kombu's default visibility time-outs, in seconds, of the transports that have one.
+VISIBILITY_TIMEOUTS = {"redis": 3600, "rediss": 3600, "sentinel": 3600, "sqs": 1800}
+#: The messages of runs whose body is in the worker's main process, as not with prefork.
+_messages: WeakValueDictionary[str, Any] = WeakValueDictionary()
+os.register_at_fork(after_in_child=_messages.clear)
+
+
+def report_duplicate(
+    task: Any,
+    lock: Lock,
+    holder: Lock,
+    policy: str,
+    asked: OnceOptions,
+    call: Call | None = None,
+) -> None:
+    """Leave the traces of a refused call: a log line and the signal.
+
+    Without a ``call``, the one refused is the task that runs here.
+    """
+    rejection = Rejection(
+        task_name=task.name,
+        task_id=lock.owner,
+        holder=holder,
+        policy=policy,
+        at=lock.since,
+        label=lock.label,
+        requester=asked_by(),
+        arguments=_logged_arguments(task, holder.key, asked, call),
+    )
+    announce_rejection(type(task), rejection)
+
+
+def _logged_arguments(task: Any, key: str, asked: OnceOptions, call: Call | None) -> str:
+    """Return the arguments of a refused call as the settings allow; never raise."""
+    try:
+        if not conf.log or conf.log_arguments == "none":
+            return ""
+        signature, received = signature_of(type(task)), call is None
+        call = call or _received_call(task)
+        if conf.log_arguments == "all":
+            return arguments.describe_all(call, signature)
+        if received and task.get_key(call.args, call.kwargs) != key:
+            return ""  # its caller had options that a message does not tell
+        if asked.key is not None:
+            return arguments.describe_key(call, asked.key)
+        return arguments.describe_some(call, signature, asked.keys)
+    except Exception:
+        # What was asked for is no reason to fail the asking.
+        logger.debug("The arguments of %s can't be told", task.name, exc_info=True)
+        return ""
+
+
+def _received_call(task: Any) -> Call:
+    """Return the call that a run's message carries."""
+    request, app = task.request, task.app
+    return Call(
+        request.args or (),
+        request.kwargs or {},
+        _chosen(request, "argsrepr", request.args or (), app.amqp.argsrepr_maxsize, app.conf),
+        _chosen(request, "kwargsrepr", request.kwargs or {}, app.amqp.kwargsrepr_maxsize, app.conf),
+    )
+
+
+def _chosen(request: Any, option: str, value: object, size: int, config: Any) -> object:
+    """Return the words that the caller chose for its arguments; ``None`` for Celery's own.
+
+    Celery sends words of its own where none are chosen, but of what the arguments were before
+    JSON made lists of tuples and sets.
+    """
+    words = getattr(request, option, None)
+    if words is None:
+        return None
+    own = saferepr(value, size, maxlevels=config.get("task_repr_maxlevels", 3))
+    return None if _bare(words) == _bare(own) else words
+
+
+def _bare(words: object) -> str:
+    return re.sub(r"[\[\](){}, ]", "", str(words))
+
+
+def _task_running_here() -> Any:
+    return current_app.current_task
+
+
+def asked_by() -> Requester:
+    """Return who calls a task here: a person, another task, or the process."""
+    known = requester.current()
+    calling = _task_running_here()
+    if known.request is None and calling is not None and not calling.request.called_directly:
+        return Requester("worker", calling.name)
+    return known
+
+
+def run_of(request: Any) -> Run | None:
+    """Return the guarded run that a task's request stands for."""
+    return getattr(request, "once_run", None)
+
+
+def current_run(task_id: str) -> Run | None:
+    """Return the guarded run under way here, if its task has this id."""
+    running = _task_running_here()
+    if running is None or running.request.id != task_id:
+        return None
+    return run_of(running.request)
+
+
+def know_message(run: str, message: Any) -> None:
+    """Remember the message of a run that may be made in this process, while it lasts."""
+    _messages[run] = message
+
+
+def message_of(run: Run) -> Any:
+    """Return the message (a Celery request) of a run in this process, if it is here, too."""
+    return _messages.get(run.lock.run)
+
+
+def lease_seconds(task: Any) -> float:
+    """Return how long a run's lock outlives its last renewal, in seconds.
+
+    A message that is acknowledged late comes again when its worker dies, in Redis and SQS
+    after their visibility time-out: until then the key must not be free.
+    """
+    if task is None or task.request.is_eager or not task.acks_late:
+        return conf.lease
+    return max(conf.lease, _redelivery_seconds(task.app))
+
+
+@functools.lru_cache
+def _redelivery_seconds(app: Any) -> float:
+    with app.connection_for_read() as connection:  # looked at, not opened
+        default = VISIBILITY_TIMEOUTS.get(str(connection.transport_cls), 0)
+        options = connection.transport_options or {}
+        return float(options.get("visibility_timeout", default)) + REDELIVERY_GRACE

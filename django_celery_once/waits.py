@@ -1,0 +1,33 @@
+"""How long a lock may wait for a worker."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime, tzinfo
+from typing import Any
+
+#: Seconds that a lock may outlive the moment at which its message expires.
+EXPIRY_GRACE = 60.0
+
+
+def queued_seconds(timeout: float, options: Mapping[str, Any], timezone: tzinfo) -> float:
+    """Return for how many seconds to lock a call that is published with these options.
+
+    That is the wait until its ``countdown`` or ``eta``, and ``timeout`` seconds more; but a
+    message with ``expires`` is not waited for much longer than it lives. Times without a
+    zone are in ``timezone``, the Celery app's, as for the worker.
+    """
+    countdown = options.get("countdown")
+    wait = countdown if countdown else _seconds_until(options.get("eta"), timezone)
+    seconds = max(0.0, float(wait or 0.0)) + timeout
+    expires = _seconds_until(options.get("expires"), timezone)
+    return seconds if expires is None else min(seconds, max(0.0, expires) + EXPIRY_GRACE)
+
+
+def _seconds_until(moment: Any, timezone: tzinfo) -> float | None:
+    if moment is None or isinstance(moment, int | float):
+        return moment
+    if isinstance(moment, str):
+        moment = datetime.fromisoformat(moment)
+    aware = moment if moment.tzinfo else moment.replace(tzinfo=timezone)
+    return float((aware - datetime.now(UTC)).total_seconds())

@@ -1,0 +1,248 @@
+"""The worker's side: the guard at the start of a run, its lease, its release at the end."""
+
+from __future__ import annotations
+
+import logging
+import time
+from dataclasses import replace
+from datetime import datetime
+from typing import Any, NoReturn
+
+from celery import signals, states
+from celery.contrib.django.task import DjangoTask
+from celery.exceptions import Ignore, Reject
+
+from django_celery_once import claims, endings, leases, leftovers, requester
+from django_celery_once.claims import Run
+from django_celery_once.conf import conf
+from django_celery_once.exceptions import LockUnavailable
+from django_celery_once.gate import install_guard
+from django_celery_once.header import NAME, Header, read_header
+from django_celery_once.leases import Lease
+from django_celery_once.locks import Lock, Phase, Start, open_store
+from django_celery_once.releases import release_later, release_or_later
+from django_celery_once.running import lease_seconds, message_of, report_duplicate, run_of
+from django_celery_once.signals import Outcome, lock_lost, lock_released, process_ended, run_ended
+from django_celery_once.task import QueueOnce
+
+logger = logging.getLogger(__name__)
+
+#: Celery's states at the end of a run. One that was cut off has none.
+OUTCOMES = {
+    states.SUCCESS: Outcome.SUCCESS,
+    states.IGNORED: Outcome.IGNORED,
+    states.REJECTED: Outcome.REJECTED,
+}
+
+
+def connect() -> None:
+    """Take part in the life of every ``QueueOnce`` task of this process."""
+    install_guard(guard)
+    endings.connect()
+    signals.task_postrun.connect(end_run, dispatch_uid="django_celery_once.end_run")
+    signals.worker_process_shutdown.connect(
+        _end_process, dispatch_uid="django_celery_once.end_process"
+    )
+    for beat_starts in (signals.beat_init, signals.beat_embedded_init):
+        beat_starts.connect(_be_beat, dispatch_uid="django_celery_once.beat")
+
+
+def guard(task: QueueOnce, task_id: str) -> None:
+    """Let a run in under a lease, or end it before its body (``before_start``).
+
+    Raise ``Ignore`` for a run that must not be: another task holds the key, another copy of
+    the same message runs, or it has already run to its end.
+    """
+    request = task.request
+    if run_of(request) is not None:  # a subclass called super().before_start()
+        return
+    header = _header(task)
+    if header is None or not header.key:
+        return
+    lock = _running_lock(task, header)
+    if header.until == "started":
+        queued = replace(lock, run="")
+        _release(task, queued, Outcome.STARTED)
+        _mark(task, Run(header, queued))
+        return
+    try:
+        found, holder = open_store(conf.cache).start(lock, lease_seconds(task), again=header.again)
+    except LockUnavailable as error:
+        logger.warning("%s; running %s[%s] without its lock", error, task.name, task_id)
+        found, holder = Start.MINE, None  # its renewals take the lock when they can
+    if found in {Start.TAKEN, Start.ANOTHER} and _has_ended(task, header):
+        release_or_later(conf.cache, lock, lease_seconds(task))
+        logger.info("%s[%s] came again, but has already run to its end", task.name, task_id)
+        raise Ignore("already run to its end")
+    if found is Start.ANOTHER and holder is not None:
+        _stand_back(task, lock, holder)
+    if found is Start.ELSEWHERE:
+        _come_back(task, header)
+    _begin(task, header, lock)
+
+
+def end_run(sender: Any = None, task: Any = None, **ended: Any) -> None:
+    """Free a run's lock, or keep it for the run to come (``task_postrun``).
+
+    A body that was cut off under ``acks_late``, by ``SystemExit`` or a kill of its greenlet,
+    has no state: whether it comes again is for its message to say.
+    """
+    run = run_of(task.request) if isinstance(task, QueueOnce) else None
+    if run is not None and run.lease is not None:
+        state, outcome = ended.get("state"), ended.get("retval")
+        cut_off = state is None and task.acks_late and not task.request.is_eager
+        again = _runs_again(task, state, outcome)
+        leases.drop(run.lease, settle=cut_off or again)
+        if cut_off:
+            _leave_to_message(task, run)
+        elif again:
+            _back_to_the_queue(task, run, outcome)
+        else:
+            _release(task, run.lock, OUTCOMES.get(state or "", Outcome.FAILURE))
+            if run.lease.doubtful:
+                release_later(conf.cache, run.lock, run.lease.seconds)
+    if not task.request.is_eager:  # what runs in place leaves its reservations to its caller
+        leftovers.free_here()
+    run_ended.send_robust(sender=type(task))
+
+
+def _release(task: QueueOnce, lock: Lock, outcome: Outcome) -> None:
+    last = release_or_later(conf.cache, lock, lease_seconds(task))
+    if last is not None:
+        lock_released.send_robust(sender=type(task), lock=last, outcome=outcome)
+
+
+def _header(task: QueueOnce) -> Header | None:
+    """Return the header of the current message, or a new one where it has none."""
+    request = task.request
+    header = read_header(request.headers)
+    if header is not None or request.is_eager or not conf.enabled:
+        return header
+    # Sent by name (``app.send_task``) or by a caller without this app.
+    asked = task.once_options()
+    key = task.get_key(request.args, request.kwargs)
+    return Header(key, claims.new_token(), asked.until, asked.timeout)
+
+
+def _running_lock(task: QueueOnce, header: Header) -> Lock:
+    now = time.time()
+    return Lock(
+        key=header.key,
+        owner=task.request.id or "",
+        token=header.token,
+        run=header.run or claims.new_token(),
+        phase=Phase.RUNNING,
+        task=task.name,
+        since=now,
+        started=now,
+        worker=task.request.hostname or "",
+        previous=header.previous,
+    )
+
+
+def _mark(task: QueueOnce, run: Run) -> None:
+    """Leave the run on the task's request, where ``run_of`` finds it."""
+    vars(task.request)["once_run"] = run
+
+
+def _begin(task: QueueOnce, header: Header, lock: Lock) -> None:
+    def report_loss(lost: Lock, retaken: bool) -> None:
+        logger.warning(
+            "%s[%s] lost its lock %s while running; %s",
+            task.name,
+            lost.owner,
+            lost.key,
+            "taken back" if retaken else "another task has it",
+        )
+        lock_lost.send_robust(sender=type(task), lock=lost, retaken=retaken)
+
+    lease = Lease(conf.cache, lock, lease_seconds(task), conf.lease / leases.RENEWALS, report_loss)
+    leases.hold(lease)
+    _mark(task, Run(header, lock, lease))
+
+
+def _has_ended(task: QueueOnce, header: Header) -> bool:
+    """Return whether a message that came again belongs to a task with a final result."""
+    redelivered = (task.request.delivery_info or {}).get("redelivered")
+    if not (redelivered or header.again):
+        return False
+    try:
+        return task.AsyncResult(task.request.id or "").state in states.READY_STATES
+    except Exception:
+        logger.exception("No result to be had for %s; running it", task.request.id)
+        return False
+
+
+def _stand_back(task: QueueOnce, lock: Lock, holder: Lock) -> NoReturn:
+    """End a run whose key is another's, so that nobody waits for its result."""
+    if holder.owner == lock.owner:
+        raise Ignore(f"a newer message of {lock.owner} holds the lock")
+    reason = f"duplicate of {holder.owner}, which holds {holder.key}"
+    report_duplicate(task, lock, holder, "revoke", task.once_options())
+    request = task.request
+    try:
+        task.backend.mark_as_revoked(
+            lock.owner, reason, request=request, store_result=not request.ignore_result
+        )
+    except Exception:
+        logger.exception("Could not store that %s was revoked as %s", request.id, reason)
+    raise Ignore(reason)
+
+
+def _come_back(task: QueueOnce, header: Header) -> NoReturn:
+    """Send the message again for when the other copy's lease may have lapsed."""
+    again = task.signature_from_request(
+        task.request,
+        countdown=conf.lease,
+        headers={
+            **(task.request.headers or {}),
+            NAME: replace(header, run="", again=True).as_message(),
+        },
+    )
+    logger.warning(
+        "%s[%s] is running elsewhere; looking again in %g seconds",
+        task.name,
+        task.request.id,
+        conf.lease,
+    )
+    try:
+        DjangoTask.apply_async(task, again.args, again.kwargs, **again.options)
+    except Exception as error:
+        raise Reject(error, requeue=True) from error
+    raise Ignore("running elsewhere")
+
+
+def _runs_again(task: QueueOnce, state: str | None, outcome: Any) -> bool:
+    if task.request.is_eager:
+        return False
+    if state == states.REJECTED:
+        return bool(task.acks_late and outcome.requeue)
+    return state == states.RETRY
+
+
+def _back_to_the_queue(task: QueueOnce, run: Run, outcome: Any) -> None:
+    when = getattr(outcome, "when", None)
+    moment = "eta" if isinstance(when, datetime) else "countdown"
+    seconds = task.queued_seconds(run.header.timeout, {moment: when})
+    claims.hand_over(run.lock, claims.requeued(run.header, run.lock, task.name, seconds))
+
+
+def _leave_to_message(task: QueueOnce, run: Run) -> None:
+    """Keep the lock of a run that was cut off: its message tells whether it comes again.
+
+    The main process of a prefork pool sees to that itself. Where the run and its message are
+    in one process, the message may wait, unacknowledged, for the next worker.
+    """
+    message = message_of(run)
+    if message is not None:
+        message.once_cut_off = True
+        seconds = max(run.header.timeout or conf.timeout, lease_seconds(task))
+        claims.hand_over(run.lock, claims.requeued(run.header, run.lock, task.name, seconds))
+
+
+def _end_process(**_signal: Any) -> None:
+    process_ended.send_robust(sender=None)
+
+
+def _be_beat(**_signal: Any) -> None:
+    requester.set_process_source("beat")
