@@ -1,0 +1,1 @@
+"""Examinations of a set-up, live: what ``once_doctor`` tells."""

@@ -1,0 +1,91 @@
+"""The round of all examinations, in the order in which one failure explains the next."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
+
+from django.core.exceptions import ImproperlyConfigured
+
+from django_celery_once.conf import conf
+from django_celery_once.doctor import neighbours, processes, project, server, store
+from django_celery_once.doctor.findings import Finding, not_examined, ok, wrong
+from django_celery_once.exceptions import LockUnavailable
+from django_celery_once.keys import key_prefix
+from django_celery_once.locks import LockStore, open_store
+from django_celery_once.locks.redis import RedisStore
+
+Examination = Callable[[], Finding | Iterable[Finding]]
+
+ON_STORES: dict[str, Callable[[LockStore], Finding]] = {
+    "round trip": store.examine_round_trip,
+    "second process": processes.examine_second_process,
+    "stranger": store.examine_stranger,
+    "expiry": store.examine_expiry,
+}
+ON_SERVERS: dict[str, Callable[[server.Info], Finding]] = {
+    "server version": server.examine_version,
+    "eviction": server.examine_eviction,
+    "replication": server.examine_replication,
+    "persistence": server.examine_persistence,
+}
+ON_PROJECTS: dict[str, Examination] = {
+    "neighbours": lambda: neighbours.examine_neighbours(open_store(conf.cache)),
+    "middleware": project.examine_middleware,
+    "migrations": project.examine_migrations,
+    "pruning": project.examine_prune,
+}
+
+
+def examine() -> Iterator[tuple[str, Finding]]:
+    """Yield the name of each examination with what it found, as soon as it is known."""
+    yield from _run("settings", project.examine_settings)
+    yield from _examine_store()
+    for name, examination in ON_PROJECTS.items():
+        yield from _run(name, examination)
+
+
+def _examine_store() -> Iterator[tuple[str, Finding]]:
+    try:
+        opened = open_store(conf.cache)
+        opened.inspect(f"{key_prefix('once_doctor')}nobody")
+    except (LockUnavailable, ImproperlyConfigured) as error:
+        advice = "Start the server, or correct the alias that DJANGO_CELERY_ONCE['CACHE'] names."
+        yield "lock store", wrong(str(error), advice)
+        for name in (*ON_STORES, *ON_SERVERS):
+            yield name, not_examined("The lock store does not answer.")
+        return
+    yield "lock store", ok(f"CACHES[{opened.alias!r}] answers.")
+    for name, examination in ON_STORES.items():
+        yield from _run(name, partial(examination, opened))
+    yield from _examine_server(opened)
+
+
+def _examine_server(opened: LockStore) -> Iterator[tuple[str, Finding]]:
+    if not isinstance(opened, RedisStore):
+        trouble = f"CACHES[{opened.alias!r}] is no Redis."
+    else:
+        try:
+            info = opened.server()
+        except LockUnavailable as error:
+            trouble = str(error)
+        else:
+            for name, examination in ON_SERVERS.items():
+                yield from _run(name, partial(examination, info))
+            return
+    for name in ON_SERVERS:
+        yield name, not_examined(trouble)
+
+
+def _run(name: str, examination: Examination) -> Iterator[tuple[str, Finding]]:
+    """Examine; whatever is raised is a finding, too, and the round goes on."""
+    try:
+        found = examination()
+        for each in [found] if isinstance(found, Finding) else list(found):
+            yield name, each
+    except ImproperlyConfigured as error:
+        yield name, not_examined(f"The settings can't be read: {error}")
+    except LockUnavailable as error:
+        yield name, wrong(str(error), "Look at the cache's server and at the network.")
+    except Exception as error:
+        yield name, wrong(f"The examination failed: {error!r}", "Correct what it says.")

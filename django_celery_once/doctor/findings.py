@@ -1,0 +1,44 @@
+"""What an examination tells."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class State(StrEnum):
+    """How an examination ended."""
+
+    OK = "ok"
+    WARNING = "warning"
+    WRONG = "wrong"
+    NOT_EXAMINED = "not examined"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What was seen, and what to do about it (empty where there is nothing to do)."""
+
+    state: State
+    seen: str
+    advice: str = ""
+
+
+def ok(seen: str) -> Finding:
+    """Return that all is well."""
+    return Finding(State.OK, seen)
+
+
+def warning(seen: str, advice: str) -> Finding:
+    """Return what works, though not as well as it might."""
+    return Finding(State.WARNING, seen, advice)
+
+
+def wrong(seen: str, advice: str) -> Finding:
+    """Return what breaks a promise."""
+    return Finding(State.WRONG, seen, advice)
+
+
+def not_examined(why: str) -> Finding:
+    """Return that there was no way to tell, or no need."""
+    return Finding(State.NOT_EXAMINED, why)
