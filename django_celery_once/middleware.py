@@ -1,0 +1,66 @@
+"""Who asks, and kind answers where a view catches nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from asgiref.sync import iscoroutinefunction, markcoroutinefunction, sync_to_async
+from django.http import HttpRequest
+from django.http.response import HttpResponseBase
+
+from django_celery_once import answers, journal, leftovers, requester
+from django_celery_once.exceptions import AlreadyQueued, LockUnavailable
+from django_celery_once.requester import Requester
+
+GetResponse = Callable[[HttpRequest], Any]
+
+
+class AlreadyQueuedMiddleware:
+    """Remember who asks for tasks and answer what a view did not catch.
+
+    ``AlreadyQueued`` becomes 409 and ``LockUnavailable`` 503: a page, a fragment for htmx or,
+    where the client prefers JSON, ``application/problem+json`` (RFC 9457). Blocked duplicates
+    are written to the database after the view, when its transaction is over. Works in both
+    WSGI and ASGI.
+    """
+
+    sync_capable = True
+    async_capable = True
+
+    def __init__(self, get_response: GetResponse) -> None:
+        self.get_response = get_response
+        self._is_async = iscoroutinefunction(get_response)
+        if self._is_async:
+            markcoroutinefunction(self)
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase | Awaitable[HttpResponseBase]:
+        """Answer a request, in whichever mode the handler runs."""
+        if self._is_async:
+            return self._answer_async(request)
+        with requester.asking(Requester("web", request=request)), leftovers.collected() as unused:
+            try:
+                response: HttpResponseBase = self.get_response(request)
+            finally:
+                leftovers.free(unused)
+        journal.write_now()
+        return response
+
+    async def _answer_async(self, request: HttpRequest) -> HttpResponseBase:
+        with requester.asking(Requester("web", request=request)), leftovers.collected() as unused:
+            try:
+                response: HttpResponseBase = await self.get_response(request)
+            finally:
+                if unused:
+                    await sync_to_async(leftovers.free)(unused)
+        if journal.has_something():
+            await sync_to_async(journal.write_now)()
+        return response
+
+    def process_exception(
+        self, request: HttpRequest, exception: Exception
+    ) -> HttpResponseBase | None:
+        """Answer an ``AlreadyQueued`` or a ``LockUnavailable`` that a view let through."""
+        if isinstance(exception, AlreadyQueued | LockUnavailable):
+            return answers.respond(request, answers.to_error(exception, request))
+        return None

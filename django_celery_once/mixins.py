@@ -1,0 +1,228 @@
+"""Views that answer a duplicate kindly."""
+
+from __future__ import annotations
+
+from inspect import iscoroutine
+from typing import TYPE_CHECKING, Any, cast
+
+from asgiref.sync import sync_to_async
+from django.contrib import messages
+from django.contrib.messages import SUCCESS
+from django.contrib.messages.views import SuccessMessageMixin
+from django.core.exceptions import ImproperlyConfigured
+from django.http import HttpRequest, HttpResponse, HttpResponseBase
+from django.utils.functional import Promise
+from django.views.generic.edit import BaseCreateView, BaseUpdateView
+
+from django_celery_once import answers, transactions
+from django_celery_once.answers import Answer
+from django_celery_once.exceptions import AlreadyQueued, LockUnavailable
+from django_celery_once.wording import STANDARD, Asker, Wording, asker_of
+
+if TYPE_CHECKING:
+    from django.views.generic import View
+    from django.views.generic.edit import FormView
+
+    from django_celery_once.task import QueueOnce
+
+    _View = View
+    _FormView = FormView[Any]
+else:
+    _View = _FormView = object
+
+#: What ``once_on_duplicate`` may say.
+ANSWERS = ("redirect", "rerender")
+#: Methods that only look; a form's answer to them could send a browser round in circles.
+SAFE_METHODS = ("GET", "HEAD", "OPTIONS", "TRACE")
+
+
+class OnceViewMixin(_View):
+    """Answer ``AlreadyQueued`` and ``LockUnavailable`` from a view; stand left of it.
+
+    The answer is that of ``AlreadyQueuedMiddleware`` or, with ``once_redirect_to`` (what
+    ``django.shortcuts.redirect`` takes), a duplicate's is a redirect with a message. An outage
+    is a 503 in any case. ``once_label`` names the thing ("monthly report"); by default the
+    task's own label does. ``once_wording`` has the sentences. What the view did in an open
+    transaction (``ATOMIC_REQUESTS``) is undone. Views may be sync or async.
+    """
+
+    once_label: str | Promise = ""
+    once_redirect_to: Any = None
+    once_wording: Wording = STANDARD
+
+    def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
+        """Let the view answer, and else answer for it."""
+        try:
+            response: Any = super().dispatch(request, *args, **kwargs)
+        except (AlreadyQueued, LockUnavailable) as error:
+            return self._answer(error)
+        if iscoroutine(response):
+            response = self._awaited(response)
+        return cast("HttpResponseBase", response)
+
+    async def _awaited(self, response: Any) -> HttpResponseBase:
+        try:
+            return cast("HttpResponseBase", await response)
+        except (AlreadyQueued, LockUnavailable) as error:
+            # A thread, since user, session and templates may need the database.
+            return await sync_to_async(self._answer)(error)
+
+    def _answer(self, error: AlreadyQueued | LockUnavailable) -> HttpResponseBase:
+        if isinstance(error, AlreadyQueued):
+            response = self.handle_already_queued(error)
+        else:
+            response = self.handle_lock_unavailable(error)
+        transactions.roll_back()
+        return response
+
+    def handle_already_queued(self, duplicate: AlreadyQueued) -> HttpResponseBase:
+        """Answer a duplicate; override for another answer."""
+        answer = self.get_already_queued_answer(duplicate)
+        if self.once_redirect_to is None:
+            return answers.respond(self.request, answer)
+        return answers.redirect(self.request, answer, self.once_redirect_to)
+
+    def handle_lock_unavailable(self, error: LockUnavailable) -> HttpResponseBase:
+        """Answer an outage of the lock store; override for another answer."""
+        answer = answers.to_outage(self.get_lock_unavailable_message(error))
+        return answers.respond(self.request, answer)
+
+    def get_already_queued_answer(self, duplicate: AlreadyQueued) -> Answer:
+        """Return what the answers to a duplicate are made of."""
+        message = self.get_already_queued_message(duplicate)
+        return answers.to_duplicate(duplicate, self.request, message)
+
+    def get_already_queued_message(self, duplicate: AlreadyQueued) -> str:
+        """Return the sentence for the person."""
+        asker = asker_of(duplicate, getattr(self, "request", None))
+        name = self.get_requester_name(duplicate) if asker is Asker.ANOTHER else ""
+        return self.once_wording.already_queued(duplicate, asker, label=self.once_label, name=name)
+
+    def get_requester_name(self, duplicate: AlreadyQueued) -> str:
+        """Return whom to name as the one who asked first (``duplicate.requested_by``).
+
+        By default nobody is named: the sentence is about "a colleague".
+        """
+        return ""
+
+    def get_lock_unavailable_message(self, error: LockUnavailable) -> str:
+        """Return the sentence for the person."""
+        return self.once_wording.lock_unavailable()
+
+
+class OnceFormMixin(OnceViewMixin, _FormView):
+    """Answer ``AlreadyQueued`` from ``form_valid`` with a message; stand left of the view.
+
+    To the person a duplicate is no error: the answer is the redirect of a success, with a
+    message that makes sense on its own. ``once_on_duplicate = "rerender"`` answers with 409
+    and the form as it was sent instead. An outage is a 503 with the form as it was sent.
+    Programs that prefer JSON, and htmx, are answered as by ``OnceViewMixin``.
+
+    With ``once_task`` the mixin queues the task itself: it claims the key before the form is
+    saved (``get_once_kwargs``) and publishes at the commit (``get_task_kwargs``). If saving
+    fails, the key is free again.
+    """
+
+    once_task: QueueOnce | None = None
+    once_on_duplicate: str = "redirect"
+    _once_form: Any = None
+    _once_told: int = 0
+
+    def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
+        """Handle the form, and a duplicate wherever it was found out."""
+        self._once_told = len(_queued_messages(request))
+        return super().dispatch(request, *args, **kwargs)
+
+    def get_form(self, *args: Any, **kwargs: Any) -> Any:
+        """Return the form, and remember it for a duplicate's answer."""
+        self._once_form = super().get_form(*args, **kwargs)
+        return self._once_form
+
+    def form_valid(self, form: Any) -> HttpResponse:
+        """Save the form as the view does, and queue ``once_task`` if there is one."""
+        if self.once_task is None:
+            return super().form_valid(form)
+        with self.once_task.reserve(**self.get_once_kwargs(form)) as reservation:
+            response = super().form_valid(form)
+            reservation.delay_on_commit(**self.get_task_kwargs(form))
+        return response
+
+    def get_once_kwargs(self, form: Any) -> dict[str, Any]:
+        """Return the arguments of ``once_task`` that make its key; nothing is saved yet."""
+        raise ImproperlyConfigured(
+            f"{type(self).__name__} has once_task, so it needs a method get_once_kwargs(form) "
+            "that returns the arguments which make the task's key"
+        )
+
+    def get_task_kwargs(self, form: Any) -> dict[str, Any]:
+        """Return all arguments of ``once_task``; a model form's ``self.object`` is saved.
+
+        By default they are those that make its key.
+        """
+        return self.get_once_kwargs(form)
+
+    def handle_already_queued(self, duplicate: AlreadyQueued) -> HttpResponseBase:
+        """Answer a duplicate; override for another answer."""
+        if self.once_on_duplicate not in ANSWERS:
+            raise ImproperlyConfigured(
+                f"{type(self).__name__}.once_on_duplicate must be one of {ANSWERS}, "
+                f"not {self.once_on_duplicate!r}"
+            )
+        self._take_back_success()
+        if self.request.method in SAFE_METHODS:
+            return super().handle_already_queued(duplicate)
+        answer = self.get_already_queued_answer(duplicate)
+        if self.once_on_duplicate == "rerender":
+            return self._show_form_again(answer)
+        return answers.redirect(self.request, answer, self.get_already_queued_url(duplicate))
+
+    def handle_lock_unavailable(self, error: LockUnavailable) -> HttpResponseBase:
+        """Answer an outage of the lock store; override for another answer."""
+        self._take_back_success()
+        if self.request.method in SAFE_METHODS:
+            return super().handle_lock_unavailable(error)
+        return self._show_form_again(answers.to_outage(self.get_lock_unavailable_message(error)))
+
+    def get_already_queued_url(self, duplicate: AlreadyQueued) -> str:
+        """Return where to go after a duplicate: where a success goes, or else to this page.
+
+        A ``CreateView`` that was refused before it saved has no object to go to, and one whose
+        transaction is rolled back has none either.
+        """
+        view: Any = self
+        if isinstance(self, BaseCreateView) and transactions.are_open():
+            view.object = None
+        if isinstance(self, BaseUpdateView):
+            view.object.refresh_from_db()  # the form has changed it, maybe its URL
+        try:
+            return self.get_success_url()
+        except (AttributeError, ImproperlyConfigured):
+            if getattr(self, "object", self) is not None:
+                raise
+        try:
+            return str(self.success_url or "").format() or self.request.get_full_path()
+        except LookupError:
+            return self.request.get_full_path()
+
+    def _show_form_again(self, answer: Answer) -> HttpResponseBase:
+        if answers.prefers_problem(self.request):
+            return answers.respond(self.request, answer)
+        form = self._once_form or self.get_form()
+        if hasattr(form, "add_error"):
+            form.add_error(None, answer.detail)
+        else:  # a formset
+            form.non_form_errors().append(answer.detail)
+        response = self.render_to_response(self.get_context_data(form=form))
+        answers.finish(self.request, response, answer)
+        return response
+
+    def _take_back_success(self) -> None:
+        if isinstance(self, SuccessMessageMixin):  # it may have spoken too soon
+            queued = _queued_messages(self.request)
+            new = queued[self._once_told :]
+            queued[self._once_told :] = [each for each in new if each.level != SUCCESS]
+
+
+def _queued_messages(request: HttpRequest) -> list[Any]:
+    queued: list[Any] = getattr(messages.get_messages(request), "_queued_messages", [])
+    return queued

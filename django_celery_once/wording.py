@@ -1,0 +1,143 @@
+"""What people are told: whose the report under way is, and since when."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+from typing import TYPE_CHECKING
+
+from django.contrib.messages import INFO, WARNING
+from django.template.loader import render_to_string
+from django.utils import timezone
+from django.utils.functional import Promise
+from django.utils.safestring import SafeString
+from django.utils.text import capfirst
+from django.utils.translation import gettext, ngettext
+from django.utils.translation import gettext_lazy as _
+
+from django_celery_once.exceptions import AlreadyQueued
+from django_celery_once.requester import Requester
+
+if TYPE_CHECKING:
+    from django.http import HttpRequest
+
+    Words = str | Promise
+
+#: How long a second submit is taken for a double click, in seconds.
+JUST_NOW = 10
+MINUTE, HOUR, DAY = 60, 3600, 86400
+
+
+class Asker(Enum):
+    """Who asked for what is under way, as seen by the person who asks again."""
+
+    SELF = "the same person"
+    ANOTHER = "somebody else"
+    UNKNOWN = "nobody can tell"
+
+    @property
+    def level(self) -> int:
+        """Return the level of the message, as ``django.contrib.messages`` counts."""
+        return WARNING if self is Asker.ANOTHER else INFO
+
+
+def asker_of(duplicate: AlreadyQueued, request: HttpRequest | None) -> Asker:
+    """Return who asked first, as far as logins tell.
+
+    Of two requests without a login, the second is taken for a double click if it comes at
+    once; later it may be anybody's.
+    """
+    user_id = "" if request is None else Requester("web", request=request).user_id
+    first = duplicate.requested_by
+    if first == user_id and (user_id or seconds_since(duplicate) < JUST_NOW):
+        return Asker.SELF
+    return Asker.ANOTHER if first and user_id else Asker.UNKNOWN
+
+
+def seconds_since(duplicate: AlreadyQueued) -> float:
+    """Return the seconds since the accepted call; 0 where nobody knows."""
+    if duplicate.since is None:
+        return 0.0
+    return max(0.0, timezone.now().timestamp() - duplicate.since.timestamp())
+
+
+def ago(seconds: float) -> str:
+    """Return ``just now``, ``4 minutes ago``, ``2 hours ago``, in the current language."""
+    whole = int(seconds)
+    if whole < JUST_NOW:
+        return gettext("just now")
+    if whole < MINUTE:
+        text = ngettext("%(count)d second ago", "%(count)d seconds ago", whole)
+        return text % {"count": whole}
+    if whole < HOUR:
+        count = whole // MINUTE
+        text = ngettext("%(count)d minute ago", "%(count)d minutes ago", count)
+    elif whole < DAY:
+        count = whole // HOUR
+        text = ngettext("%(count)d hour ago", "%(count)d hours ago", count)
+    else:
+        count = whole // DAY
+        text = ngettext("%(count)d day ago", "%(count)d days ago", count)
+    return text % {"count": count}
+
+
+@dataclass(frozen=True, slots=True)
+class Wording:
+    """The sentences for people, each of which can be another.
+
+    ``%(label)s`` is the thing that was asked for, ``%(ago)s`` since when ("4 minutes ago") and
+    ``%(name)s`` who else did. A ``template`` is rendered instead of all sentences about
+    duplicates, with ``sentence``, ``label``, ``ago``, ``name``, ``asker`` (a name of
+    ``Asker``) and ``duplicate``.
+    """
+
+    own: Words = _("Your %(label)s is already being prepared. You don't need to send it again.")
+    own_since: Words = _(
+        "Your %(label)s is already being prepared (started %(ago)s). "
+        "You don't need to send it again."
+    )
+    another: Words = _("%(name)s already asked for this %(label)s %(ago)s.")
+    another_without_label: Words = _("%(name)s already asked for this %(ago)s.")
+    unknown: Words = _(
+        "This %(label)s is already being prepared (started %(ago)s). "
+        "You don't need to send it again."
+    )
+    unavailable: Words = _(
+        "We couldn't confirm your request. Nothing was submitted; please try again."
+    )
+    template: str = ""
+
+    def already_queued(
+        self, duplicate: AlreadyQueued, asker: Asker, *, label: Words = "", name: str = ""
+    ) -> str:
+        """Return what to tell of a duplicate.
+
+        Without a ``label`` the task's own is used, where it is the asker's: it may hold what
+        somebody else has typed. Without a ``name`` somebody else is a colleague.
+        """
+        seconds = seconds_since(duplicate)
+        label = label or (duplicate.label if asker is Asker.SELF else "")
+        words = {
+            "label": label or gettext("request"),
+            "ago": ago(seconds),
+            "name": name or gettext("A colleague"),
+        }
+        sentence = capfirst(str(self._choose(asker, seconds, bool(label))) % words)
+        if not self.template:
+            return sentence
+        more = {"sentence": sentence, "asker": asker.name, "duplicate": duplicate}
+        return SafeString(render_to_string(self.template, {**words, **more}).strip())
+
+    def lock_unavailable(self) -> str:
+        """Return what to tell of an outage of the lock store."""
+        return str(self.unavailable)
+
+    def _choose(self, asker: Asker, seconds: float, has_label: bool) -> Words:
+        if asker is Asker.SELF:
+            return self.own if seconds < JUST_NOW else self.own_since
+        if asker is Asker.UNKNOWN:
+            return self.unknown
+        return self.another if has_label else self.another_without_label
+
+
+STANDARD = Wording()
