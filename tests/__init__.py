@@ -1,0 +1,1 @@
+"""Tests of django-celery-once; they mirror the package."""

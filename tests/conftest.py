@@ -1,0 +1,153 @@
+"""Prepare the process, then Django, then pytest.
+
+Servers get their addresses when they start, and settings hold addresses, so the
+order is: start the servers, load the settings. That is why no ini option names the
+settings module: pytest-django would load it first.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections import Counter
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import django
+import pytest
+from celery import signals
+from django.conf import settings
+
+from tests.services import LEFT_OUT, SERVICES, need, required
+
+if TYPE_CHECKING:
+    from django_celery_once.signals import Rejection
+
+SETTINGS = "DJANGO_SETTINGS_MODULE"
+
+if settings.configured:
+    raise pytest.UsageError(f"Unset {SETTINGS}: tests/conftest.py loads the settings.")
+os.environ[SETTINGS] = "tests.settings"
+
+from testproject.redis_server import RedisServer  # noqa: E402
+from tests.celery_app import app  # noqa: E402
+from tests.surroundings import Surroundings  # noqa: E402
+
+SURROUNDINGS = Surroundings()
+SURROUNDINGS.start()
+django.setup()
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_setupnodes() -> None:
+    """Let each worker process load the settings after it has started its servers."""
+    os.environ.pop(SETTINGS, None)
+
+
+def pytest_configure() -> None:
+    """Complain about a wrong ``ONCE_REQUIRE`` before the first test."""
+    required()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keep the tests of a file in one process, and those on one broker of it (pytest-xdist)."""
+    for item in items:
+        callspec = getattr(item, "callspec", None)
+        params = callspec.params if callspec else {}
+        broker = params.get("any_broker") or params.get("mortal_broker") or ""
+        item.add_marker(pytest.mark.xdist_group(f"{item.location[0]} {broker}".strip()))
+
+
+def pytest_unconfigure() -> None:
+    """End what this process started."""
+    SURROUNDINGS.stop()
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Leave a test out, or fail it, where a service that it needs is missing."""
+    for marker in item.iter_markers("needs"):
+        for name in marker.args:
+            if name not in SERVICES:
+                pytest.fail(f"There is no service {name!r}: {', '.join(SERVICES)}")
+            need(name)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Tell what was left out for want of a service, and how to get it."""
+    left_out: Counter[str] = Counter()
+    for report in terminalreporter.stats.get("skipped", []):
+        reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else ""
+        _, found, words = reason.partition(LEFT_OUT)
+        if found:
+            left_out[words] += 1
+    if left_out:
+        terminalreporter.section("left out (ONCE_REQUIRE=all makes this a failure)")
+        for words, count in sorted(left_out.items()):
+            terminalreporter.line(f"{count} test{'s'[: count > 1]} for want of {words}")
+
+
+@pytest.fixture(scope="session")
+def django_db_modify_db_settings() -> None:
+    """Leave the database names alone: each process has its own already."""
+
+
+@pytest.fixture(scope="session")
+def redis_server() -> RedisServer:
+    """Return this process's Redis server, which ``settings.CACHES`` points at."""
+    return SURROUNDINGS.redis
+
+
+@pytest.fixture
+def spare_redis_server() -> Iterator[RedisServer]:
+    """Return a Redis server for one test alone, to be killed or frozen at will."""
+    with RedisServer() as server:
+        yield server
+
+
+@pytest.fixture(autouse=True)
+def _empty_stores() -> Iterator[None]:
+    """Start every test with empty caches and an empty queue, leave none of its rejections."""
+    from django.core.cache import caches
+
+    from django_celery_once import definition, journal, leftovers
+
+    SURROUNDINGS.flush()
+    for alias in ("default", "locks_locmem"):
+        caches[alias].clear()
+    app.control.purge()
+    definition.broken.clear()
+    yield
+    journal.forget()
+    leftovers.forget()
+
+
+@pytest.fixture
+def rejections() -> Iterator[list[Rejection]]:
+    """Collect the rejections that are signalled."""
+    from django_celery_once.signals import duplicate_rejected
+
+    seen: list[Rejection] = []
+
+    def note(rejection: Rejection, **_signal: Any) -> None:
+        seen.append(rejection)
+
+    duplicate_rejected.connect(note)
+    yield seen
+    duplicate_rejected.disconnect(note)
+
+
+_numbers = itertools.count()
+
+
+@pytest.fixture
+def published() -> Iterator[list[dict[str, Any]]]:
+    """Collect the headers of the messages that are published."""
+    seen: list[dict[str, Any]] = []
+
+    def note(headers: dict[str, Any], **_signal: Any) -> None:
+        seen.append(headers)
+
+    uid = f"tests.published.{next(_numbers)}"  # Celery 5.4 knows a receiver by its address
+    signals.before_task_publish.connect(note, weak=False, dispatch_uid=uid)
+    yield seen
+    signals.before_task_publish.disconnect(dispatch_uid=uid)

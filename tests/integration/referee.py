@@ -1,0 +1,46 @@
+"""What really ran, written down beside the lock store."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from dataclasses import asdict, dataclass
+
+import redis
+
+_LIST = "referee"
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One thing that a run did."""
+
+    name: str
+    event: str
+    task_id: str
+    pid: int
+    at: float
+
+
+def _client() -> redis.Redis:
+    return redis.Redis.from_url(os.environ["INTEGRATION_REFEREE"])
+
+
+def note(name: str, event: str, task_id: str) -> None:
+    """Write down that a run of the call ``name`` did something."""
+    entry = Entry(name, event, task_id, os.getpid(), time.time())
+    with _client() as client:
+        client.rpush(_LIST, json.dumps(asdict(entry)))
+
+
+def entries(name: str) -> list[Entry]:
+    """Return what the runs of a call did, in order."""
+    with _client() as client:
+        found = [Entry(**json.loads(line)) for line in client.lrange(_LIST, 0, -1)]
+    return [entry for entry in found if entry.name == name]
+
+
+def events(name: str) -> list[str]:
+    """Return the names of what the runs of a call did, in order."""
+    return [entry.event for entry in entries(name)]

@@ -1,0 +1,12 @@
+"""Settings of the workers that tests start: as for the tests, with a lease to choose.
+
+By default it is longer than any test waits for a lock: one that is seen free was released.
+"""
+
+from __future__ import annotations
+
+import os
+
+from tests.settings import *  # noqa: F403
+
+DJANGO_CELERY_ONCE["LEASE"] = float(os.environ.get("INTEGRATION_LEASE", "60"))  # noqa: F405

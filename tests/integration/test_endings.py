@@ -1,0 +1,238 @@
+"""Ends that a run can't see itself: the lock is freed, or kept where it will run again."""
+
+from __future__ import annotations
+
+import time
+
+import celery
+import pytest
+from billiard.exceptions import WorkerLostError
+from celery.concurrency.gevent import TaskPool as GeventPool
+from celery.exceptions import Ignore, TaskRevokedError, TimeLimitExceeded
+
+from django_celery_once import QueueOnce
+from django_celery_once.locks import Phase
+from tests.integration.app import app
+from tests.integration.calls import (
+    lock_of,
+    new_name,
+    refused,
+    value,
+    wait_for_event,
+    wait_until_free,
+)
+from tests.integration.conftest import on_pools
+from tests.integration.referee import entries, events
+from tests.integration.tasks import (
+    play,
+    play_again,
+    play_carelessly,
+    play_late,
+    play_retried,
+    play_until_done,
+)
+from tests.integration.workers import wait_until
+
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("worker")]
+
+#: The gevent pool of Celery 5.4 knows no way to end a task.
+CAN_TERMINATE = ["prefork", "gevent"] if "terminate_job" in vars(GeventPool) else ["prefork"]
+EARLY_AND_LATE = pytest.mark.parametrize("task", [play, play_late])
+
+
+@on_pools("prefork", "gevent")
+@EARLY_AND_LATE
+def test_a_hard_time_limit_frees_the_lock(task: QueueOnce) -> None:
+    """Free the key of a run that was killed for its length."""
+    name = new_name()
+    result = task.apply_async((name, "sleep", 30.0), time_limit=1)
+    with pytest.raises(TimeLimitExceeded):
+        value(result)
+    wait_until_free(task, name)
+
+
+@on_pools("prefork")
+@EARLY_AND_LATE
+def test_a_soft_time_limit_frees_the_lock(task: QueueOnce) -> None:
+    """Free the key of a run that ended itself for its length."""
+    name = new_name()
+    task.apply_async((name, "sleep", 30.0), soft_time_limit=1)
+    wait_for_event(name, "end")
+    wait_until_free(task, name)
+
+
+@EARLY_AND_LATE
+def test_a_revoked_task_frees_the_lock_when_it_is_delivered(task: QueueOnce) -> None:
+    """Free the key of an ETA task that was revoked, once its time has come."""
+    name = new_name()
+    result = task.apply_async((name,), countdown=3)
+    time.sleep(0.5)
+    app.control.revoke(result.id)
+    with pytest.raises(TaskRevokedError):
+        value(result)
+    wait_until_free(task, name)
+    assert events(name) == []
+
+
+@on_pools(*CAN_TERMINATE)
+@EARLY_AND_LATE
+def test_a_terminated_task_frees_the_lock(task: QueueOnce) -> None:
+    """Free the key when the child has gone."""
+    name = new_name()
+    result = task.delay(name, "sleep", 30.0)
+    wait_for_event(name, "start")
+    app.control.revoke(result.id, terminate=True)
+    with pytest.raises(TaskRevokedError):
+        value(result)
+    wait_until_free(task, name)
+
+
+@on_pools("prefork")
+def test_a_task_that_ignores_its_termination_keeps_the_lock() -> None:
+    """Hold the key for as long as the body truly runs."""
+    name = new_name()
+    result = play.delay(name, "sleep_through", 6.0)
+    wait_for_event(name, "start")
+    app.control.revoke(result.id, terminate=True)
+    while "end" not in events(name):
+        assert refused(play, name) or "end" in events(name), "free while the task ran"
+        time.sleep(0.2)
+    wait_until_free(play, name)
+
+
+@on_pools("threads")
+@EARLY_AND_LATE
+def test_a_task_that_can_not_be_terminated_keeps_the_lock(task: QueueOnce) -> None:
+    """Hold the key of a body that runs on, for threads can't be killed."""
+    name = new_name()
+    result = task.delay(name, "sleep", 6.0)
+    wait_for_event(name, "start")
+    app.control.revoke(result.id, terminate=True)
+    while "end" not in events(name):
+        assert refused(task, name) or "end" in events(name), "free while the task ran"
+        time.sleep(0.2)
+    wait_until_free(task, name)
+
+
+def test_an_expired_message_frees_the_lock() -> None:
+    """Free the key at delivery, or where the broker drops the message, in bounded time."""
+    name = new_name()
+    result = play.apply_async((name,), expires=1, countdown=2)
+    lock = lock_of(play, name)
+    assert lock is not None
+    assert lock.remaining <= 1 + 60
+    with pytest.raises(TaskRevokedError):
+        value(result)
+    wait_until_free(play, name)
+    assert events(name) == []
+
+
+@on_pools("prefork")
+@EARLY_AND_LATE
+def test_a_killed_child_frees_the_lock(task: QueueOnce) -> None:
+    """Free the key when the message will not come again."""
+    name = new_name()
+    result = task.delay(name, "kill_once")
+    with pytest.raises((WorkerLostError, TaskRevokedError)):
+        value(result)
+    wait_until_free(task, name)
+    assert events(name) == ["start"]
+
+
+@on_pools("prefork")
+def test_a_killed_child_runs_again_under_its_lock() -> None:
+    """Keep the key where ``reject_on_worker_lost`` brings the message back."""
+    name = new_name()
+    result = play_until_done.delay(name, "kill_once")
+    assert value(result) == "survived"
+    assert [entry.event for entry in entries(name)] == ["start", "start", "end"]
+    wait_until_free(play_until_done, name)
+
+
+@on_pools("prefork")
+@pytest.mark.skipif(celery.VERSION < (5, 7), reason="retry_on_worker_lost came with Celery 5.7")
+def test_a_killed_child_is_retried_under_its_lock() -> None:
+    """Refuse duplicates until the retry of a lost worker has run."""
+    name = new_name()
+    result = play_retried.delay(name, "kill_once")
+    wait_until(lambda: _is_queued(play_retried, name), "the lock of the retry")
+    assert refused(play_retried, name)
+    assert value(result) == "survived"
+    wait_until_free(play_retried, name)
+
+
+@on_pools("prefork")
+@EARLY_AND_LATE
+def test_a_child_that_exits_frees_the_lock(task: QueueOnce) -> None:
+    """Free the key after ``SystemExit``."""
+    name = new_name()
+    task.delay(name, "exit")
+    wait_for_event(name, "end")
+    wait_until_free(task, name)
+
+
+def _is_queued(task: QueueOnce, name: str) -> bool:
+    lock = lock_of(task, name)
+    return bool(events(name)) and lock is not None and lock.phase is Phase.QUEUED
+
+
+def test_hooks_without_super_free_the_lock() -> None:
+    """Depend on no method that a subclass may override."""
+    for scene in ("sleep", "fail"):
+        name = new_name(scene)
+        play_carelessly.delay(name, scene, 1.0)
+        if scene == "sleep":
+            wait_for_event(name, "start")
+            assert lock_of(play_carelessly, name) is not None
+        wait_for_event(name, "end")
+        wait_until_free(play_carelessly, name)
+
+
+def test_an_unknown_task_frees_the_lock() -> None:
+    """Free the key of a message that this worker can't name."""
+
+    @app.task(base=QueueOnce, name=f"unknown.{new_name()}", shared=False)
+    def unknown(name: str) -> None:
+        raise Ignore
+
+    try:
+        name = new_name()
+        unknown.delay(name)
+        wait_until_free(unknown, name)
+    finally:
+        app.tasks.pop(unknown.name)
+
+
+def test_a_countdown_longer_than_its_timeout_keeps_the_lock() -> None:
+    """Hold the key until the task has come to its turn and run."""
+    name = new_name()
+    result = play.apply_async((name,), countdown=4, once={"timeout": 1})
+    until = time.monotonic() + 3
+    while time.monotonic() < until:
+        assert refused(play, name)
+        time.sleep(0.2)
+    assert value(result) == "held: True"
+    wait_until_free(play, name)
+
+
+def test_an_automatic_retry_keeps_the_lock() -> None:
+    """Hold the key over ``autoretry_for``, and free it when the retries are spent."""
+    name = new_name()
+    play_again.delay(name, "fail")
+    wait_until(lambda: _is_queued(play_again, name), "the lock of the retry")
+    assert refused(play_again, name)
+    wait_for_event(name, "end", times=2)
+    wait_until_free(play_again, name)
+
+
+def test_a_retry_longer_than_its_timeout_keeps_the_lock() -> None:
+    """Hold the key over the countdown of a retry."""
+    name = new_name()
+    result = play.apply_async((name, "retry", 4.0), once={"timeout": 1})
+    wait_for_event(name, "end")
+    until = time.monotonic() + 3
+    while time.monotonic() < until:
+        assert refused(play, name)
+        time.sleep(0.2)
+    assert value(result) == "retried"
+    wait_until_free(play, name)

@@ -1,0 +1,99 @@
+"""Real ``celery worker`` processes."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from tests.integration.app import app
+
+
+def wait_until(true: Callable[[], bool], what: str, seconds: float = 20) -> None:
+    """Wait for another process, boundedly; say what never came."""
+    deadline = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < deadline, f"never seen within {seconds:g} s: {what}"
+        time.sleep(0.02)
+
+
+class Worker:
+    """A worker of ``tests.integration.app``, in a process group of its own."""
+
+    def __init__(
+        self, folder: Path, pool: str = "prefork", concurrency: int = 2, *options: str
+    ) -> None:
+        self.pool = pool
+        self.log = folder / f"worker-{pool}-{time.monotonic_ns()}.log"
+        self._command = [
+            sys.executable, "-m", "celery", "-A", "tests.integration.app", "worker",
+            "--pool", pool, "--concurrency", str(concurrency), "--loglevel", "INFO",
+            "--hostname", f"{self.log.stem}@%h",
+            "--without-mingle", "--without-gossip", "--without-heartbeat", *options,
+        ]  # fmt: skip
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> Self:
+        environment = {**os.environ, "DJANGO_SETTINGS_MODULE": "tests.integration.settings"}
+        with self.log.open("wb") as log:
+            self._process = subprocess.Popen(
+                self._command,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                env=environment,
+                start_new_session=True,
+            )
+        wait_until(lambda: self._is_ready(), f"a ready {self.pool} worker", 60)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.stop()
+
+    def stop(self) -> None:
+        """Shut down warmly; kill what does not go."""
+        if self._process is None:
+            return
+        self._process.send_signal(signal.SIGTERM)
+        with suppress(Exception):  # of a dead broker
+            app.control.broadcast("ping")  # an idle worker looks up when something comes
+        try:
+            self._process.wait(20)
+        except subprocess.TimeoutExpired:
+            self.kill()
+
+    def kill(self) -> None:
+        """Kill the worker and its children, as a lost machine would."""
+        assert self._process is not None
+        os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.wait()
+
+    def signal(self, number: signal.Signals, *, whole_group: bool = False) -> None:
+        """Send a signal to the worker's main process, or to its children, too."""
+        assert self._process is not None
+        (os.killpg if whole_group else os.kill)(self._process.pid, number)
+
+    def wait(self, seconds: float = 30) -> None:
+        """Wait for the end of a worker that was told to shut down."""
+        assert self._process is not None
+        self._process.wait(seconds)
+
+    def text(self) -> str:
+        """Return what the worker has logged so far."""
+        return self.log.read_text(errors="replace")
+
+    def _is_ready(self) -> bool:
+        assert self._process is not None
+        assert self._process.poll() is None, self.text()
+        return " ready." in self.text()

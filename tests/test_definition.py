@@ -1,0 +1,85 @@
+"""What is said of a task before it is called."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+from django.core.exceptions import ImproperlyConfigured
+
+from django_celery_once import QueueOnce
+from tests.celery_app import app
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.mark.parametrize(
+    ("once", "words"),
+    [
+        ({"keys": ["emial"]}, r"names 'emial'.*there is: email"),
+        ({"timeouts": 5}, "did you mean 'timeout'"),
+        ({"label": "{month"}, "no valid format string"),
+        ({"label": "{month} report"}, r"\['label'\] names 'month'.*there is: email"),
+        ({"force": True}, "for one call only"),
+    ],
+)
+def test_bad_options_of_a_task_fail_at_its_definition(once: dict[str, Any], words: str) -> None:
+    """Name the task and what is wrong with it before anything is queued."""
+    with pytest.raises(ImproperlyConfigured, match=rf"tests\.task\.bad.*{words}"):
+
+        @app.task(base=QueueOnce, name="tests.task.bad", once=once, lazy=False, shared=False)
+        def bad(email: str) -> None: ...
+
+
+PROGRAM = """
+from celery import Celery
+from django_celery_once import QueueOnce
+app = Celery("alone", broker="memory://")
+@app.task(base=QueueOnce)
+def report(email): ...
+from django.conf import settings
+settings.configure(CACHES={"default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}})
+import django
+django.setup()
+try:
+    report.delay("a")
+except Exception as error:
+    print(type(error).__name__, error)
+"""
+
+
+def test_a_missing_app_is_named() -> None:
+    """Import and define before ``django.setup()``; say what is missing at the first call."""
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM], check=True, capture_output=True, text=True
+    )
+    assert done.stdout.startswith("ImproperlyConfigured")
+    assert "INSTALLED_APPS" in done.stdout
+
+
+CELERYS_OWN_IMPORT = """
+from celery import signals
+from testproject.celery import app
+imports = []
+signals.import_modules.connect(lambda **signal: imports.append(1), weak=False)
+app.loader.import_default_modules()
+print(len(imports), sorted(name for name in app.tasks if name.startswith("testproject")))
+"""
+
+
+def test_the_check_of_tasks_survives_celerys_import() -> None:
+    """Import no deeper where Celery runs Django's checks while it imports the tasks."""
+    done = subprocess.run(
+        [sys.executable, "-c", CELERYS_OWN_IMPORT],
+        env={**os.environ, "DJANGO_SETTINGS_MODULE": "testproject.settings"},
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    names = [
+        f"testproject.reports.tasks.{each}" for each in ("send_pdf_report", "send_sales_summary")
+    ]
+    assert done.stdout.strip() == f"2 {names}"

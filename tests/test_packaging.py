@@ -1,0 +1,144 @@
+"""The package as others get it: metadata, files, import."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import zipfile
+from email.message import Message
+from email.parser import Parser
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+
+ROOT = Path(__file__).resolve().parent.parent
+PACKAGE = ROOT / "django_celery_once"
+SOURCES = ["setup.cfg", "pyproject.toml", "MANIFEST.in", "LICENSE", "CHANGELOG.md", "README.md"]
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> zipfile.ZipFile:
+    """Return the wheel, built from a copy, so that no build folder litters the checkout."""
+    room = tmp_path_factory.mktemp("wheel")
+    copy = room / "source"
+    shutil.copytree(PACKAGE, copy / PACKAGE.name, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ["tests", "testproject"]:
+        (copy / name).mkdir()
+        shutil.copy(ROOT / name / "__init__.py", copy / name)
+    for source in SOURCES:
+        shutil.copy(ROOT / source, copy)
+    command = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(room)]
+    built = subprocess.run([*command, str(copy)], capture_output=True, text=True, check=False)
+    assert built.returncode == 0, built.stdout + built.stderr
+    (path,) = room.glob("*.whl")
+    return zipfile.ZipFile(path)
+
+
+@pytest.fixture(scope="module")
+def metadata(wheel: zipfile.ZipFile) -> Message:
+    (name,) = [name for name in wheel.namelist() if name.endswith(".dist-info/METADATA")]
+    return Parser().parsestr(wheel.read(name).decode())
+
+
+def test_wheel_holds_every_file_of_the_package_and_no_other(wheel: zipfile.ZipFile) -> None:
+    expected = {
+        str(path.relative_to(ROOT))
+        for path in PACKAGE.rglob("*")
+        if path.is_file() and "__pycache__" not in path.parts
+    }
+
+    shipped = {name for name in wheel.namelist() if ".dist-info/" not in name}
+
+    assert shipped == expected
+
+
+def test_wheel_is_typed_and_migrates(wheel: zipfile.ZipFile) -> None:
+    names = set(wheel.namelist())
+
+    assert {
+        "django_celery_once/py.typed",
+        "django_celery_once/migrations/__init__.py",
+        "django_celery_once/migrations/0001_initial.py",
+    } <= names
+
+
+def test_wheel_carries_the_licence(wheel: zipfile.ZipFile) -> None:
+    (name,) = [name for name in wheel.namelist() if name.endswith("/LICENSE")]
+
+    assert wheel.read(name).decode().startswith("BSD 3-Clause License")
+
+
+def test_metadata_names_the_project(metadata: Message) -> None:
+    assert metadata["Name"] == "django-celery-once"
+    assert metadata["License"] == "BSD-3-Clause"
+    assert metadata["Requires-Python"] == ">=3.11"
+    assert metadata["Description-Content-Type"] == "text/markdown"
+    assert metadata.get_payload()
+
+
+def test_metadata_requires_celery_with_its_redis_extra(metadata: Message) -> None:
+    requirements = [Requirement(line) for line in metadata.get_all("Requires-Dist", [])]
+    always = {
+        requirement.name.lower(): requirement
+        for requirement in requirements
+        if requirement.marker is None
+    }
+
+    assert set(always) == {"django", "celery", "django-redis"}
+    assert always["celery"].extras == {"redis"}
+    assert not always["django"].specifier.contains("5.1")
+    assert always["django"].specifier.contains("5.2")
+
+
+def test_metadata_offers_the_extras(metadata: Message) -> None:
+    assert set(metadata.get_all("Provides-Extra", [])) == {"demo", "test", "lint"}
+
+
+def run(code: str) -> subprocess.CompletedProcess[str]:
+    """Run ``code`` in a new process that no Django settings were told of."""
+    environment = {k: v for k, v in os.environ.items() if k != "DJANGO_SETTINGS_MODULE"}
+    return subprocess.run(
+        [sys.executable, "-W", "error:::django_celery_once", "-c", code],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=ROOT,
+        env=environment,
+    )
+
+
+def test_public_names_import_before_django_is_set_up() -> None:
+    done = run(
+        "from django_celery_once import AlreadyQueued, LockUnavailable, QueueOnce\n"
+        "from django.apps import apps\n"
+        "from django.conf import settings\n"
+        "assert not settings.configured, 'the import read the settings'\n"
+        "assert not apps.ready\n"
+    )
+
+    assert done.returncode == 0, done.stderr
+
+
+def test_task_can_be_defined_before_django_is_set_up() -> None:
+    done = run(
+        "from celery import shared_task\n"
+        "from django_celery_once import QueueOnce\n"
+        "@shared_task(base=QueueOnce, once={'keys': ['a']})\n"
+        "def report(a, b): ...\n"
+    )
+
+    assert done.returncode == 0, done.stderr
+
+
+def test_import_connects_to_nothing() -> None:
+    done = run(
+        "import socket\n"
+        "def refuse(*args): raise AssertionError('the import opens a connection')\n"
+        "socket.socket.connect = refuse\n"
+        "import django_celery_once\n"
+    )
+
+    assert done.returncode == 0, done.stderr

@@ -1,0 +1,324 @@
+"""What stands in the README works when it is copied."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from django_celery_once import checks, conf
+from django_celery_once.models import BlockedDuplicate, HeldLock
+from django_celery_once.options import OPTIONS
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text()
+BLOCKS = {
+    section.partition("\n")[0]: re.findall(r"```python\n(.*?)```", section, re.DOTALL)
+    for section in re.split(r"^## ", README, flags=re.MULTILINE)
+}
+SETTINGS, TASKS, VIEWS = BLOCKS["Install"]
+(CALL,) = BLOCKS["A duplicate"]
+CREATE_VIEW, FUNCTION_VIEW, REST = BLOCKS["In a view"]
+(RESERVING_VIEW,) = BLOCKS["In a transaction"]
+(ADMIN,) = BLOCKS["For staff"]
+(PRUNING,) = BLOCKS["Pruning"]
+(LABEL,) = BLOCKS["Personal data"]
+(RABBITMQ,) = BLOCKS["When a lock is freed"]
+COMMANDS = re.findall(r"^python (manage\.py once_.*)$", README, re.MULTILINE)
+
+CELERY = """
+import os
+from celery import Celery
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "shop.settings")
+app = Celery("shop", broker="memory://")
+app.config_from_object("django.conf:settings", namespace="CELERY")
+app.autodiscover_tasks()
+"""
+FORMS = """
+from django import forms
+class ReportForm(forms.Form):
+    email = forms.EmailField()
+    month = forms.CharField()
+"""
+MODELS = """
+from django.db import models
+class Order(models.Model):
+    email = models.EmailField()
+"""
+INVOICE = """
+@shared_task(base=QueueOnce, once={"keys": ["email"]})
+def send_invoice(email, order_pk): ...
+"""
+URLS = """
+from django.contrib import admin
+from django.urls import path
+from reports.views import OrderView, ReportView, place_order, remind
+urlpatterns = [
+    path("admin/", admin.site.urls),
+    path("", ReportView.as_view(), name="report"),
+    path("order/", OrderView.as_view()),
+    path("place-order/", place_order),
+    path("remind/", remind),
+]
+"""
+BACKSTAGE_URLS = """
+from reports.admin import backstage
+urlpatterns += [path("backstage/", backstage.urls)]
+"""
+BACKSTAGE = """
+from django.contrib.auth.models import User
+from django.test import Client
+from django.urls import reverse
+client = Client()
+client.force_login(User.objects.create_superuser("root"))
+for page in ("blockedduplicate_changelist", "blockedduplicate_overview", "heldlock_changelist"):
+    address = reverse(f"backstage:django_celery_once_{page}")
+    print(address, client.get(address).status_code)
+"""
+TEMPLATE = "{% for message in messages %}[{{ message.tags }}] {{ message }}{% endfor %}"
+STORY = """
+from django.contrib.auth.models import User
+from django.test import Client
+from django_celery_once.models import BlockedDuplicate
+client = Client()
+for each in range(2):
+    page = client.post("/", {"email": "ada@example.com", "month": "May"}, follow=True)
+    print(page.status_code, page.content.decode())
+print(BlockedDuplicate.objects.get().rejections)
+"""
+ORDERS = """
+from django.contrib.messages import get_messages
+from django.test import Client
+from reports.models import Order
+client = Client()
+for each in range(2):
+    page = client.post("/order/", {"email": "ada@example.com"})
+    print(page["Location"], *get_messages(page.wsgi_request))
+print(Order.objects.count())
+"""
+PLACED = """
+from django.test import Client
+from reports.models import Order
+from reports.tasks import send_invoice
+client = Client()
+for each in range(2):
+    page = client.post("/place-order/", {"email": "ada@example.com"})
+    print(page.status_code, Order.objects.count())
+try:
+    send_invoice.delay("ada@example.com", 1)
+except Exception as duplicate:
+    print(type(duplicate).__name__, duplicate.phase)
+"""
+REMINDERS = """
+from django.test import Client
+client = Client()
+for accept in ("text/html", "text/html", "application/json"):
+    page = client.post("/remind/", headers={"accept": accept}, follow=True)
+    print(page.status_code, page.content.decode())
+"""
+API = """
+from django_celery_once import AlreadyQueued
+from rest_framework.settings import api_settings
+print(api_settings.EXCEPTION_HANDLER(AlreadyQueued(5), {}).status_code)
+"""
+
+QUEUE = """
+from reports.tasks import send_monthly_report, send_pdf_report
+for task in (send_pdf_report, send_monthly_report):
+    task.delay("ada@example.com", "May")
+print(send_pdf_report.once_key("ada@example.com", "May"))
+"""
+SCHEDULE = """
+from shop.celery import app
+app.loader.import_default_modules()
+print({each["task"] in app.tasks for each in app.conf.beat_schedule.values()})
+"""
+
+
+def write(folder: Path, files: dict[str, str]) -> None:
+    for name, text in files.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(path.read_text() + text if path.exists() else text)
+
+
+def run(folder: Path, *command: str, script: str = "") -> str:
+    environment = {
+        **os.environ,
+        "DJANGO_SETTINGS_MODULE": "shop.settings",
+        "PYTHONPATH": str(ROOT),  # where it is not installed
+    }
+    done = subprocess.run(
+        [sys.executable, *command],
+        cwd=folder,
+        env=environment,
+        input=script,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+@pytest.fixture
+def shop(tmp_path: Path) -> Path:
+    """Return a new Django project with the README's lines copied into it."""
+    run(
+        tmp_path,
+        "-m",
+        "django",
+        "startproject",
+        "shop",
+        ".",
+        "--settings=django.conf.global_settings",
+    )
+    settings = SETTINGS.replace("redis://127.0.0.1:6379", os.environ["TEST_REDIS_URL"])
+    own = 'INSTALLED_APPS += ["reports"]\nALLOWED_HOSTS = ["*"]\n'
+    write(
+        tmp_path,
+        {
+            "shop/settings.py": settings + PRUNING + RABBITMQ + REST + own,
+            "shop/celery.py": CELERY,
+            "shop/__init__.py": "from shop.celery import app\n",
+            "reports/__init__.py": "",
+            "reports/forms.py": FORMS,
+            "reports/models.py": MODELS,
+            "reports/tasks.py": TASKS + LABEL + INVOICE,
+            "reports/views.py": VIEWS + CREATE_VIEW + FUNCTION_VIEW + RESERVING_VIEW,
+            "reports/templates/report.html": TEMPLATE,
+        },
+    )
+    (tmp_path / "shop/urls.py").write_text(URLS)
+    return tmp_path
+
+
+def test_the_installation_works_as_written(shop: Path) -> None:
+    """Follow the README in a new project, then click twice."""
+    assert "no issues" in run(shop, "manage.py", "check", "--fail-level", "WARNING")
+    run(shop, "manage.py", "migrate", "--verbosity", "0")
+    told = run(shop, "manage.py", "shell", "--no-imports", script=STORY)
+    assert told.splitlines() == [
+        "200 ",
+        "200 [info] Your monthly report is already being prepared. "
+        "You don&#x27;t need to send it again.",
+        "1",
+    ]
+
+
+def migrate(shop: Path) -> None:
+    """Make the tables, also that of the orders."""
+    run(shop, "manage.py", "makemigrations", "reports", "--verbosity", "0")
+    run(shop, "manage.py", "migrate", "--verbosity", "0")
+
+
+def test_a_view_that_saves_works_as_written(shop: Path) -> None:
+    """Send the README's order twice: one is saved."""
+    migrate(shop)
+    told = run(shop, "manage.py", "shell", "--no-imports", script=ORDERS)
+    assert told.splitlines() == [
+        "/orders/1/",
+        "/order/ Your order is already being prepared. You don't need to send it again.",
+        "1",
+    ]
+
+
+def test_a_function_view_works_as_written(shop: Path) -> None:
+    """Ask the README's function thrice, the last time as a program."""
+    migrate(shop)
+    first, second, third = run(
+        shop, "manage.py", "shell", "--no-imports", script=REMINDERS
+    ).splitlines()
+    assert first == "200 On its way."
+    assert second.startswith("200 [info] Your monthly report is already being prepared.")
+    assert third.startswith("409 {")
+    assert '"code": "already_queued"' in third
+
+
+def test_the_setting_for_apis_works_as_written(shop: Path) -> None:
+    """Let Django REST framework find its handler."""
+    assert run(shop, "manage.py", "shell", "--no-imports", script=API) == "409\n"
+
+
+def test_a_reservation_works_as_written(shop: Path) -> None:
+    """Place the README's order twice: one is saved, and its task queued."""
+    migrate(shop)
+    told = run(shop, "manage.py", "shell", "--no-imports", script=PLACED)
+    assert told.splitlines() == ["200 1", "409 1", "AlreadyQueued queued"]
+
+
+def test_the_call_works_as_written(shop: Path) -> None:
+    """Run the README's lines about ``AlreadyQueued``, twice to have a duplicate."""
+    run(shop, "manage.py", "migrate", "--verbosity", "0")
+    script = f"from reports.tasks import send_pdf_report\n{CALL}\n{CALL}\nprint(duplicate_seen)"
+    seen = script.replace(
+        "    duplicate.task_id", "    duplicate_seen = duplicate\n    duplicate.task_id"
+    )
+    told = run(shop, "manage.py", "shell", "--no-imports", script=seen)
+    assert "reports.tasks.send_pdf_report is already queued as task" in told
+
+
+def test_the_commands_work_as_written(shop: Path) -> None:
+    """Run each line, with the key of a lock that is there."""
+    run(shop, "manage.py", "migrate", "--verbosity", "0")
+    key = run(shop, "manage.py", "shell", "--no-imports", script=QUEUE).strip()
+    told = run(shop, "manage.py", "once_locks")
+    (sample,) = re.findall(r"^  PHASE .*$", README, re.MULTILINE)
+    assert told.splitlines()[1].split() == sample.split()
+    assert "May report" in told
+    for command in COMMANDS:
+        run(shop, *shlex.split(command.replace("KEY", key)))
+    assert key not in run(shop, "manage.py", "once_locks")
+
+
+def test_beat_can_run_what_is_scheduled(shop: Path) -> None:
+    """Name a task that workers know."""
+    assert run(shop, "manage.py", "shell", "--no-imports", script=SCHEDULE) == "{True}\n"
+
+
+def test_another_admin_site_works_as_written(shop: Path) -> None:
+    """Register the pages again, and look at them there."""
+    write(shop, {"reports/admin.py": ADMIN, "shop/urls.py": BACKSTAGE_URLS})
+    run(shop, "manage.py", "migrate", "--verbosity", "0")
+    told = run(shop, "manage.py", "shell", "--no-imports", script=BACKSTAGE)
+    assert told.splitlines() == [
+        "/backstage/django_celery_once/blockedduplicate/ 200",
+        "/backstage/django_celery_once/blockedduplicate/overview/ 200",
+        "/backstage/django_celery_once/heldlock/ 200",
+    ]
+
+
+def test_every_permission_is_in_the_readme() -> None:
+    """Name what opens which page; deleting is not for the admin."""
+    staff = README.partition("## For staff")[2].partition("\n## ")[0]
+    shown = set(re.findall(r"^\| `(\w+_\w+)` \| ", staff, re.MULTILINE))
+    models = (BlockedDuplicate, HeldLock)
+    own = {name for model in models for name, _words in model._meta.permissions}
+    assert shown == own | {f"view_{model._meta.model_name}" for model in models}
+
+
+def test_every_setting_and_option_is_in_the_readme() -> None:
+    """List what there is, with its default."""
+    for key, (default, _check) in conf.KEYS.items():
+        shown = f'"{default}"' if isinstance(default, str) else str(default)
+        assert f"| `{key}` | `{shown}` |" in README
+    for option in OPTIONS:
+        assert f"| `{option}` |" in README
+
+
+def test_every_check_has_its_anchor() -> None:
+    """Explain each id that a check may give."""
+    modules = Path(checks.__file__).parent.glob("*.py")
+    ids = {each for path in modules for each in re.findall(r'"([EW]\d{3})"', path.read_text())}
+    assert ids == set(re.findall(r"^### ([EW]\d{3})$", README, re.MULTILINE))
+
+
+def test_the_pictures_are_there() -> None:
+    """Link to no picture that is missing."""
+    for picture in re.findall(r"!\[[^\]]+\]\(([^)]+)\)", README):
+        assert (ROOT / picture).stat().st_size > 1000
