@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 import uuid
 from collections.abc import Sequence
-from datetime import datetime
 from typing import Any, ClassVar, Self
 
 from django.conf import settings
@@ -29,36 +28,11 @@ def incident_id(key: str, holder_task_id: str) -> uuid.UUID:
 
 
 class IncidentQuerySet(models.QuerySet["BlockedDuplicate"]):
-    """Verbs that write an incident without reading it first, or take the old ones away."""
+    """Verbs that write an incident without reading it first, and the old ones."""
 
     def aged(self, days: float) -> Self:
         """Return the incidents whose last refused call is more than ``days`` days ago."""
         return self.filter(last_rejection__lt=moment(max(0.0, time.time() - days * 86_400)))
-
-    def prune(self, batch: int) -> int:
-        """Delete these incidents and their attempts, the oldest first; return how many.
-
-        Each ``batch`` of incidents is a transaction of its own, so that nobody waits for more
-        than one, and an end before the last keeps what was done.
-        """
-        if batch < 1:
-            raise ValueError(f"batch must be 1 or more, not {batch}")
-        pruned, rest = 0, self.order_by("last_rejection")
-        while rows := rest._prune_batch(batch):
-            pruned += len(rows)
-            # An index keeps what was deleted for a while: don't walk over it again.
-            rest = self.filter(last_rejection__gte=rows[-1]).order_by("last_rejection")
-        return pruned
-
-    def _prune_batch(self, batch: int) -> list[datetime]:
-        with transaction.atomic(using=self.db):
-            oldest = self.using(self.db).select_for_update()  # a writer may be about to add to it
-            rows = list(oldest.values_list("pk", "last_rejection")[:batch])
-            numbers = [number for number, _last in rows]
-            attempts = BlockedAttempt.objects.using(self.db).filter(incident__in=numbers)
-            attempts._raw_delete(self.db)
-            self.model.objects.using(self.db).filter(pk__in=numbers)._raw_delete(self.db)
-        return [last for _number, last in rows]
 
     def record(self, last: Rejection, attempts: Sequence[Rejection] = ()) -> None:
         """Count up to ``last`` and keep ``attempts``: two statements, at most four.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from celery import shared_task
 
+from django_celery_once import pruning
 from django_celery_once.conf import conf
 from django_celery_once.models import BlockedDuplicate
 
@@ -18,4 +19,4 @@ def prune(days: float | None = None, batch: int = 1000) -> int:
     old = BlockedDuplicate.objects.using(conf.log_database).aged(
         conf.log_retention_days if days is None else days
     )
-    return old.prune(batch)
+    return pruning.prune(old, batch)

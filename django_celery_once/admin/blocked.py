@@ -22,6 +22,7 @@ from django_celery_once.admin.filters import StateFilter, TaskFilter, WindowFilt
 from django_celery_once.admin.moments import to_the_second
 from django_celery_once.admin.overview import OverviewMixin
 from django_celery_once.admin.paging import CappedPaginator
+from django_celery_once.admin.prune import PruneMixin
 from django_celery_once.admin.readonly import ReadOnly
 from django_celery_once.admin.search import search
 from django_celery_once.conf import conf
@@ -37,7 +38,7 @@ FILTERS = (WindowFilter, TaskFilter, StateFilter)
 
 
 @admin.register(BlockedDuplicate)
-class BlockedDuplicateAdmin(OverviewMixin, ReadOnly, _Admin):
+class BlockedDuplicateAdmin(OverviewMixin, PruneMixin, ReadOnly, _Admin):
     """Incidents, the latest first; fast with millions of them."""
 
     change_list_template = f"{TEMPLATES}/change_list.html"
@@ -100,8 +101,11 @@ class BlockedDuplicateAdmin(OverviewMixin, ReadOnly, _Admin):
     def changelist_view(
         self, request: HttpRequest, extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
-        """Show the list, with a link to the download of what it shows."""
-        context = {"has_export_permission": self.has_export_permission(request)}
+        """Show the list, with links to the download of what it shows and to pruning."""
+        context = {
+            "has_export_permission": self.has_export_permission(request),
+            "has_prune_permission": self.has_prune_permission(request),
+        }
         return super().changelist_view(request, {**context, **(extra_context or {})})
 
     def render_change_form(

@@ -14,6 +14,7 @@ from django.utils.connection import ConnectionDoesNotExist
 from django_celery_once.conf import conf
 from django_celery_once.management.lock_command import BAD_USAGE, UNREACHABLE, LockCommand
 from django_celery_once.models import BlockedDuplicate
+from django_celery_once.pruning import prune
 
 #: Rows that a database can be asked to delete by number, in one statement.
 MAX_BATCH = 10_000
@@ -59,7 +60,7 @@ class Command(LockCommand):
         begin = time.monotonic()
         try:
             old = BlockedDuplicate.objects.using(database).aged(days)
-            count = old.count() if dry_run else old.prune(options["batch"])
+            count = old.count() if dry_run else prune(old, options["batch"])
         except ConnectionDoesNotExist as error:
             raise CommandError(f"LOG_DATABASE: {error}", returncode=BAD_USAGE) from error
         except Error as error:

@@ -12,6 +12,7 @@ from django.db.models import Max, Min
 from django.test.utils import CaptureQueriesContext
 
 from django_celery_once.models import BlockedAttempt, BlockedDuplicate, incident_id
+from django_celery_once.pruning import prune
 from tests.factories import make_lock, make_rejection
 from tests.sql import statements
 
@@ -71,7 +72,7 @@ def test_no_transaction_takes_more_than_a_batch() -> None:
         return execute(sql, params, many, context)
 
     with connection.execute_wrapper(look):
-        pruned = BlockedDuplicate.objects.filter(last_rejection__lt=before(15_500)).prune(1000)
+        pruned = prune(BlockedDuplicate.objects.filter(last_rejection__lt=before(15_500)), 1000)
     assert pruned == 15_500
     assert taken == [0, *[1000] * 15, 500]
     assert BlockedDuplicate.objects.count() == BlockedAttempt.objects.count() == 4_500
@@ -98,7 +99,7 @@ def test_a_batch_is_three_statements() -> None:
     """Rows are chosen by the index and deleted by number, without loading the rest of them."""
     seed(30, attempts=3)
     with CaptureQueriesContext(connection) as captured:
-        assert BlockedDuplicate.objects.filter(last_rejection__lt=before(20)).prune(10) == 20
+        assert prune(BlockedDuplicate.objects.filter(last_rejection__lt=before(20)), 10) == 20
     sql = [query["sql"] for query in captured.captured_queries]
     words = [each.split()[0] for each in sql if each.split()[0] in {"SELECT", "DELETE", "INSERT"}]
     assert words == ["SELECT", "DELETE", "DELETE"] * 2 + ["SELECT"]
@@ -113,14 +114,14 @@ def test_many_at_the_same_moment() -> None:
     """A batch may end in the middle of incidents of one moment."""
     seed(25)
     BlockedDuplicate.objects.update(last_rejection=BEGIN)
-    assert BlockedDuplicate.objects.filter(last_rejection__lt=before(1)).prune(10) == 25
+    assert prune(BlockedDuplicate.objects.filter(last_rejection__lt=before(1)), 10) == 25
 
 
 def test_nothing_to_prune() -> None:
     """Where nothing is old enough, one look tells."""
     seed(3)
     with statements() as sql:
-        assert BlockedDuplicate.objects.filter(last_rejection__lt=BEGIN).prune(10) == 0
+        assert prune(BlockedDuplicate.objects.filter(last_rejection__lt=BEGIN), 10) == 0
     assert sql == ["SELECT"]
 
 
@@ -128,14 +129,23 @@ def test_a_batch_of_none_is_an_error() -> None:
     """A task in beat's schedule that could never delete anything says so."""
     seed(1)
     with pytest.raises(ValueError, match="batch must be 1 or more, not 0"):
-        BlockedDuplicate.objects.all().prune(0)
+        prune(BlockedDuplicate.objects.all(), 0)
+
+
+def test_no_batch_begins_when_the_time_is_up() -> None:
+    """Whoever waits for the answer gets it, and the rest stays for the next time."""
+    seed(3)
+    with statements() as sql:
+        assert prune(BlockedDuplicate.objects.all(), 1, seconds=0) == 0
+    assert sql == []
+    assert prune(BlockedDuplicate.objects.all(), 1, seconds=600) == 3
 
 
 def test_an_incident_that_goes_on_is_written_anew() -> None:
     """A refusal after the pruning of its incident makes the row again, with the full count."""
     lock = make_lock()
     BlockedDuplicate.objects.record(make_rejection(1), [make_rejection(1)])
-    BlockedDuplicate.objects.all().prune(10)
+    prune(BlockedDuplicate.objects.all(), 10)
     BlockedDuplicate.objects.record(make_rejection(2), [make_rejection(2)])
     assert BlockedDuplicate.objects.get(holder_task_id=lock.owner).rejections == 2
     assert BlockedAttempt.objects.get().number == 2
