@@ -83,6 +83,11 @@ class Conf:
         """Return the days after which blocked duplicates may be pruned."""
         return float(self._get("LOG_RETENTION_DAYS"))
 
+    @property
+    def status_policy(self) -> str:
+        """Return the dotted path of who may see how a call stands, and where its result is."""
+        return str(self._get("STATUS_POLICY"))
+
     def named_tasks(self) -> list[str]:
         """Return the names and prefixes that ``TASKS`` has options for."""
         return list(self._get("TASKS"))
@@ -144,6 +149,12 @@ def _check_alias(name: str, value: object) -> str:
     return value
 
 
+def _check_path(name: str, value: object) -> str:
+    if not isinstance(value, str) or "." not in value:
+        raise TypeError(f"{name} must be the dotted path of a class, not {value!r}")
+    return value
+
+
 def _check_tasks(name: str, value: object) -> Mapping[str, Any]:
     if not isinstance(value, Mapping):
         raise TypeError(f"{name} must map task names to once options, not {value!r}")
@@ -187,6 +198,7 @@ KEYS: dict[str, tuple[object, Callable[[str, object], Any]]] = {
     ),
     "LOG_DATABASE": ("default", _check_alias),
     "LOG_RETENTION_DAYS": (30, _check_days),
+    "STATUS_POLICY": ("django_celery_once.status.StatusPolicy", _check_path),
 }
 
 conf = Conf()

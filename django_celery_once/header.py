@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 NAME = "once"
+#: Where a call's result keeps its key.
+KEY = "once_key"
 
 
 @dataclass(frozen=True, slots=True)

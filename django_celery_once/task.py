@@ -21,7 +21,7 @@ from django_celery_once.claims import Claim
 from django_celery_once.conf import conf
 from django_celery_once.definition import check_definition
 from django_celery_once.gate import GUARDED, check_installed, guarded, pass_guard
-from django_celery_once.header import NAME, Header, read_header
+from django_celery_once.header import KEY, NAME, Header, read_header
 from django_celery_once.locks import Lock, Phase
 from django_celery_once.options import OnceOptions, OnDuplicate
 from django_celery_once.reservations import Reservation
@@ -119,10 +119,12 @@ class QueueOnce(_Task):
                 return self._refuse(claim, asked, call)
         headers[NAME] = claim.header.as_message()
         try:
-            return publish(headers=headers, **options)
+            result = publish(headers=headers, **options)
         except BaseException:
             claim.give_back(type(self))
             raise
+        setattr(result, KEY, claim.header.key)  # for whoever wants to know how it stands
+        return result
 
     def reserve(self, *args: Any, **kwargs: Any) -> Reservation:
         """Take the lock of a call to come, for ``RESERVE`` seconds.
@@ -180,6 +182,8 @@ class QueueOnce(_Task):
     def before_start(self, task_id: str, args: Any, kwargs: Any) -> None:
         """Let the run in, or end it before its body (a hook of Celery's tracer)."""
         pass_guard(self, task_id)
+
+    setattr(before_start, GUARDED, True)
 
     def _new_claim(
         self,
@@ -294,6 +298,3 @@ def registered_tasks() -> list[QueueOnce]:
     """
     current_app.loader.import_default_modules()
     return [task for task in current_app.tasks.values() if isinstance(task, QueueOnce)]
-
-
-setattr(QueueOnce.before_start, GUARDED, True)

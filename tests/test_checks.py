@@ -57,6 +57,7 @@ def test_manage_py_check_runs_them() -> None:
         ({"TIMEOUT": "5"}, "['TIMEOUT'] must be a number of seconds, not '5'"),
         ({"CACHE": 5}, "['CACHE'] must be the name of an alias, not 5"),
         ({"LOG_DATABASE": None}, "['LOG_DATABASE'] must be the name of an alias, not None"),
+        ({"STATUS_POLICY": "x"}, "['STATUS_POLICY'] must be the dotted path of a class, not 'x'"),
         ({"ENABLED": "no"}, "['ENABLED'] must be True or False, not 'no'"),
         ({"TASKS": {"a": {"x": 1}}}, "['TASKS']['a']: once has no option 'x'"),
     ],
@@ -191,6 +192,24 @@ def test_e012_log_database() -> None:
         assert ids() == []
 
 
+@pytest.mark.parametrize(
+    ("path", "problem"),
+    [
+        ("reports.Status", "which can't be imported: No module named 'reports'"),
+        ("tests.test_checks.README", "which is no subclass of django_celery_once.status.Status"),
+        ("django_celery_once.status.Status", "which is no subclass of"),
+    ],
+)
+def test_e015_status_policy(path: str, problem: str) -> None:
+    """Who may see a call's status is a class that says so."""
+    with once(STATUS_POLICY=path):
+        (message,) = found()
+    assert message.id == "django_celery_once.E015"
+    assert f"['STATUS_POLICY'] is {path!r}, {problem}" in message.msg
+    with once(STATUS_POLICY="tests.test_status.Everybody"):
+        assert ids() == []
+
+
 def provoked(monkeypatch: pytest.MonkeyPatch) -> Iterator[django_checks.CheckMessage]:
     """Provoke every message there is."""
     atomic_requests(monkeypatch)
@@ -207,6 +226,8 @@ def provoked(monkeypatch: pytest.MonkeyPatch) -> Iterator[django_checks.CheckMes
     for keys in ({"TIMOUT": 1}, {"CACHE": "lokcs"}, {"TASKS": {"tests.*": {"keys": ["zzz"]}}}):
         with once(**keys):
             yield from found()  # E001, E002, E010
+    with once(STATUS_POLICY="nowhere.to.be.found"):
+        yield from found()  # E015
     monkeypatch.setattr(app.loader, "import_default_modules", failing_import(OSError()))
     yield from found()  # W013
 
@@ -217,7 +238,7 @@ def test_every_message_has_hint_and_anchor(monkeypatch: pytest.MonkeyPatch) -> N
     numbers = [str(name).removeprefix("django_celery_once.") for name in messages]
     assert sorted(numbers, key=lambda number: number[1:]) == [
         *("E001", "E002", "E003", "E004", "W005", "W006", "W007"),
-        *("W008", "W009", "E010", "W011", "E012", "W013"),
+        *("W008", "W009", "E010", "W011", "E012", "W013", "E015"),
     ]
     readme = README.read_text()
     for number, message in zip(numbers, messages.values(), strict=True):
@@ -232,7 +253,7 @@ def test_every_message_has_hint_and_anchor(monkeypatch: pytest.MonkeyPatch) -> N
 def test_numbers_are_those_of_the_docstrings() -> None:
     """Each check's first words are the id it speaks with, each used once."""
     numbers = [str(check.__doc__).partition(":")[0] for check in checks.CHECKS]
-    assert len(set(numbers)) == len(numbers) == 12
+    assert len(set(numbers)) == len(numbers) == 13
 
 
 def test_e010_stays_after_celery_has_given_up_a_task() -> None:

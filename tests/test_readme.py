@@ -24,6 +24,8 @@ BLOCKS = {
 SETTINGS, TASKS, VIEWS = BLOCKS["Install"]
 (CALL,) = BLOCKS["A duplicate"]
 CREATE_VIEW, FUNCTION_VIEW, REST = BLOCKS["In a view"]
+STATUS_URLS, STATUS_POLICY = BLOCKS["On the page"]
+(STATUS_PAGE,) = re.findall(r"```html\n(.*?)```", README, re.DOTALL)
 (RESERVING_VIEW,) = BLOCKS["In a transaction"]
 (ADMIN,) = BLOCKS["For staff"]
 (PRUNING,) = BLOCKS["Pruning"]
@@ -127,6 +129,23 @@ from rest_framework.settings import api_settings
 print(api_settings.EXCEPTION_HANDLER(AlreadyQueued(5), {}).status_code)
 """
 
+STATUS = """
+import re
+from django.contrib.auth.models import User
+from django.test import Client, RequestFactory
+from django.template import engines
+from reports.forms import ReportForm
+from reports.tasks import send_pdf_report
+request = RequestFactory().get("/")
+request.user = User.objects.create_user("ada")
+context = {"form": ReportForm(), "call": send_pdf_report.delay("ada@example.com", "May")}
+page = engines["django"].get_template("page.html").render(context, request)
+print(re.findall(r'src="([^"]+)"', page), "May report:" in page, "Waiting for its turn." in page)
+address = re.search(r'data-once-url="([^"]+)"', page)[1]
+colleague = Client()
+colleague.force_login(User.objects.create_user("grace"))
+print([each.get(address).status_code for each in (Client(), colleague)])
+"""
 QUEUE = """
 from reports.tasks import send_monthly_report, send_pdf_report
 for task in (send_pdf_report, send_monthly_report):
@@ -291,6 +310,24 @@ def test_another_admin_site_works_as_written(shop: Path) -> None:
         "/backstage/django_celery_once/blockedduplicate/overview/ 200",
         "/backstage/django_celery_once/heldlock/ 200",
     ]
+
+
+def test_the_page_says_how_a_call_stands(shop: Path) -> None:
+    """With both scripts, an address, and a policy that lets the team look."""
+    policy = "DJANGO_CELERY_ONCE['STATUS_POLICY'] = 'reports.status.OpenToTheTeam'\n"
+    write(
+        shop,
+        {
+            "shop/urls.py": STATUS_URLS.replace("urlpatterns = [", "urlpatterns += ["),
+            "shop/settings.py": policy,
+            "reports/status.py": STATUS_POLICY,
+            "reports/templates/page.html": STATUS_PAGE,
+        },
+    )
+    run(shop, "manage.py", "migrate", "--verbosity", "0")
+    told = run(shop, "manage.py", "shell", "--no-imports", script=STATUS)
+    scripts = [f"/static/django_celery_once/{name}.js" for name in ("submit-guard", "status")]
+    assert told.splitlines() == [f"{scripts} True True", "[403, 200]"]
 
 
 def test_every_permission_is_in_the_readme() -> None:

@@ -49,6 +49,7 @@ CHECKS: list[Callable[..., list[Message]]] = [
             settings.check_middleware,
             settings.check_enabled,
             settings.check_log_database,
+            settings.check_status_policy,
             tasks.check_tasks,
         ),
     ),

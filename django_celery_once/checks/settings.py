@@ -12,6 +12,7 @@ from django.utils.module_loading import import_string
 from django_celery_once import conf as configuration
 from django_celery_once.checks.messages import Message, message
 from django_celery_once.conf import conf
+from django_celery_once.status import StatusPolicy
 
 MIDDLEWARE = "django_celery_once.middleware.AlreadyQueuedMiddleware"
 
@@ -77,3 +78,22 @@ def check_log_database(**_kwargs: Any) -> Iterator[Message]:
             f"DATABASES ({', '.join(sorted(settings.DATABASES))}).",
             f"Name one of them in {configuration.NAME}['LOG_DATABASE'].",
         )
+
+
+def check_status_policy(**_kwargs: Any) -> Iterator[Message]:
+    """E015: the class that says who may see how a call stands is none."""
+    path = conf.status_policy
+    try:
+        found = import_string(path)
+    except ImportError as error:
+        problem = f"which can't be imported: {error}"
+    else:
+        if isinstance(found, type) and issubclass(found, StatusPolicy):
+            return
+        problem = "which is no subclass of django_celery_once.status.StatusPolicy"
+    yield message(
+        checks.Error,
+        "E015",
+        f"{configuration.NAME}['STATUS_POLICY'] is {path!r}, {problem}.",
+        "Name a subclass of StatusPolicy, or remove the key.",
+    )
