@@ -174,7 +174,9 @@ def test_what_may_be_followed(store: LockStore) -> None:
     assert Reference.of(AlreadyQueued(60)) == Reference()
     with pytest.raises(TypeError, match="not 7"):
         Reference.of(7)
-    assert find_out(Reference.of(result)).lock == held(key)
+    found = find_out(Reference.of(result)).lock
+    assert found is not None
+    assert found.token == held(key).token
 
 
 @pytest.mark.django_db(transaction=True)

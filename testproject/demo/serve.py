@@ -14,8 +14,8 @@ from testproject.redis_server import HOST
 WELCOME = """
 The demo is running. Open {address}
 
-  1. Choose a month and double-click "Send me the report". One report is prepared;
-     the second click is told so.
+  1. Choose a month and press "Send me the report", then press it again. One report is
+     prepared; the second time you are told so.
   2. See the mail and its PDF in {address}/outbox/
   3. See what was blocked in {address}/admin/
      Log in as: {user}   password: {password}

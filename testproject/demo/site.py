@@ -71,12 +71,11 @@ class Site:
         """Run a management command."""
         self.programs.run(command, sys.executable, "manage.py", command, *arguments)
 
-    def start_worker(self, number: int = 1) -> Program:
-        """Start a Celery worker with two processes; return once it takes tasks."""
+    def start_worker(self, number: int = 1, *arguments: str) -> Program:
+        """Start a Celery worker, with two processes by default; return once it takes tasks."""
         name = f"worker{number}"
-        worker = self._celery(
-            name, "worker", "--concurrency=2", f"--hostname={name}-{self._unique}@%h"
-        )
+        hostname = f"--hostname={name}-{self._unique}@%h"
+        worker = self._celery(name, "worker", "--concurrency=2", hostname, *arguments)
         worker.wait_for_line(" ready.", START_SECONDS)
         return worker
 

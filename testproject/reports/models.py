@@ -112,5 +112,16 @@ class ReportRequest(models.Model):
         self.save(update_fields=["state"])
 
     @property
+    def once_key(self) -> str:
+        """The key of the call, which is all that its status needs beside the task id."""
+        from testproject.reports.tasks import send_pdf_report  # which needs this module
+
+        return send_pdf_report.once_key(self.email, self.month)
+
+    @property
+    def label(self) -> str:
+        return _("%(month)s report") % {"month": self.month_name}
+
+    @property
     def month_name(self) -> str:
         return Month.parse(self.month).name

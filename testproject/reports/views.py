@@ -10,7 +10,7 @@ from django.contrib import messages
 from django.db.models import QuerySet
 from django.http import FileResponse, Http404, HttpRequest, HttpResponse
 from django.shortcuts import render
-from django.urls import reverse_lazy
+from django.urls import reverse, reverse_lazy
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 from django.views.generic import FormView, ListView
@@ -37,8 +37,13 @@ class ReportView(OnceFormMixin, FormView):  # type: ignore[type-arg]
     once_label = gettext_lazy("monthly report")
 
     def get_initial(self) -> dict[str, Any]:
-        asked_before: dict[str, Any] = self.request.session.get("report", {})
-        return asked_before
+        return self.asked_before
+
+    @property
+    def asked_before(self) -> dict[str, str]:
+        """What this visitor has asked for last."""
+        asked: dict[str, str] = self.request.session.get("report", {})
+        return asked
 
     def form_valid(self, form: ReportForm) -> HttpResponse:
         self.request.session["report"] = form.cleaned_data
@@ -53,7 +58,13 @@ class ReportView(OnceFormMixin, FormView):  # type: ignore[type-arg]
         return super().form_valid(form)
 
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
-        return super().get_context_data(requests=latest_requests(), **kwargs)
+        asked = ReportRequest.objects.filter(**self.asked_before).first()
+        return super().get_context_data(
+            requests=latest_requests(),
+            asked=asked if self.asked_before else None,
+            outbox=reverse("reports:outbox"),
+            **kwargs,
+        )
 
 
 class RequestListView(ListView):  # type: ignore[type-arg]
