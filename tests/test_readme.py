@@ -8,12 +8,17 @@ import shlex
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
+from babel.messages.mofile import write_mo
+from babel.messages.pofile import read_po
+from django.utils import translation
 
-from django_celery_once import checks, conf
+from django_celery_once import AlreadyQueued, checks, conf
 from django_celery_once.models import BlockedDuplicate, HeldLock
 from django_celery_once.options import OPTIONS
+from django_celery_once.wording import STANDARD, Asker
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
@@ -29,6 +34,7 @@ CREATE_VIEW, FUNCTION_VIEW, REST = BLOCKS["In a view"]
 (PRUNING,) = BLOCKS["Pruning"]
 (LABEL,) = BLOCKS["Personal data"]
 (RABBITMQ,) = BLOCKS["When a lock is freed"]
+(CATALOGUE,) = re.findall(r"```po\n(.*?)```", README, re.DOTALL)
 COMMANDS = re.findall(r"^python (manage\.py once_.*)$", README, re.MULTILINE)
 
 CELERY = """
@@ -291,6 +297,18 @@ def test_another_admin_site_works_as_written(shop: Path) -> None:
         "/backstage/django_celery_once/blockedduplicate/overview/ 200",
         "/backstage/django_celery_once/heldlock/ 200",
     ]
+
+
+def test_a_catalogue_of_your_own_wins(tmp_path: Path, settings: Any) -> None:
+    """Compile the README's catalogue, and be told its sentence."""
+    path = tmp_path / "locale/de/LC_MESSAGES/django.mo"
+    path.parent.mkdir(parents=True)
+    with path.open("wb") as file:
+        write_mo(file, read_po(CATALOGUE.splitlines(), locale="de"))
+    settings.LOCALE_PATHS = [tmp_path / "locale"]
+    with translation.override("de"):
+        told = STANDARD.already_queued(AlreadyQueued(30), Asker.SELF, label="Bericht")
+    assert told == "Wir sind schon dabei: Bericht."
 
 
 def test_every_permission_is_in_the_readme() -> None:
