@@ -60,6 +60,14 @@ def test_nothing_is_allowed_without_need() -> None:
     assert found == ALLOWED
 
 
+def test_every_module_with_marked_texts_faces_people() -> None:
+    translating = {
+        path for path in PACKAGE.rglob("*.py") if "django.utils.translation" in path.read_text()
+    }
+
+    assert translating <= set(modules())
+
+
 @pytest.mark.parametrize("path", sorted(PACKAGE.rglob("*.py")), ids=shown)
 def test_marked_texts_are_literal(path: Path) -> None:
     assert pieced_together(path.read_text()) == []
