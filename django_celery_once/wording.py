@@ -12,7 +12,7 @@ from django.utils import timezone
 from django.utils.functional import Promise
 from django.utils.safestring import SafeString
 from django.utils.text import capfirst
-from django.utils.translation import gettext, ngettext
+from django.utils.translation import gettext, ngettext, pgettext
 from django.utils.translation import gettext_lazy as _
 
 from django_celery_once.exceptions import AlreadyQueued
@@ -91,11 +91,13 @@ class Wording:
     ``Asker``) and ``duplicate``.
     """
 
+    # Translators: %(label)s is a noun of any gender, without an article: "monthly report".
     own: Words = _("Your %(label)s is already being prepared. You don't need to send it again.")
     own_since: Words = _(
         "Your %(label)s is already being prepared (started %(ago)s). "
         "You don't need to send it again."
     )
+    # Translators: %(ago)s is "4 minutes ago" or "just now"; %(name)s is a person.
     another: Words = _("%(name)s already asked for this %(label)s %(ago)s.")
     another_without_label: Words = _("%(name)s already asked for this %(ago)s.")
     unknown: Words = _(
@@ -118,7 +120,8 @@ class Wording:
         seconds = seconds_since(duplicate)
         label = label or (duplicate.label if asker is Asker.SELF else "")
         words = {
-            "label": label or gettext("request"),
+            # Translators: the %(label)s of the sentences, where nothing better is known.
+            "label": label or pgettext("what somebody asked for", "request"),
             "ago": ago(seconds),
             "name": name or gettext("A colleague"),
         }

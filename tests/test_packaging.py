@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tarfile
 import zipfile
 from email.message import Message
 from email.parser import Parser
@@ -17,11 +18,24 @@ from packaging.requirements import Requirement
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "django_celery_once"
 SOURCES = ["setup.cfg", "pyproject.toml", "MANIFEST.in", "LICENSE", "CHANGELOG.md", "README.md"]
+CATALOGUES = [
+    f"django_celery_once/locale/{language}/LC_MESSAGES/django.mo" for language in ("de", "es", "fr")
+]
+GERMAN = """
+import django
+from django.conf import settings
+settings.configure(LANGUAGE_CODE="de", INSTALLED_APPS=["django_celery_once"])
+django.setup()
+import django_celery_once
+from django_celery_once.wording import STANDARD
+print(django_celery_once.__file__)
+print(STANDARD.lock_unavailable().partition(". ")[2].partition(";")[0])
+"""
 
 
 @pytest.fixture(scope="module")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> zipfile.ZipFile:
-    """Return the wheel, built from a copy, so that no build folder litters the checkout."""
+def dist(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Build wheel and sdist from a copy, so that no build folder litters the checkout."""
     room = tmp_path_factory.mktemp("wheel")
     copy = room / "source"
     shutil.copytree(PACKAGE, copy / PACKAGE.name, ignore=shutil.ignore_patterns("__pycache__"))
@@ -30,10 +44,17 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> zipfile.ZipFile:
         shutil.copy(ROOT / name / "__init__.py", copy / name)
     for source in SOURCES:
         shutil.copy(ROOT / source, copy)
-    command = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(room)]
-    built = subprocess.run([*command, str(copy)], capture_output=True, text=True, check=False)
+    command = [sys.executable, "-m", "build", "--wheel", "--sdist", "--no-isolation", "--outdir"]
+    built = subprocess.run(
+        [*command, str(room), str(copy)], capture_output=True, text=True, check=False
+    )
     assert built.returncode == 0, built.stdout + built.stderr
-    (path,) = room.glob("*.whl")
+    return room
+
+
+@pytest.fixture(scope="module")
+def wheel(dist: Path) -> zipfile.ZipFile:
+    (path,) = dist.glob("*.whl")
     return zipfile.ZipFile(path)
 
 
@@ -63,6 +84,26 @@ def test_wheel_is_typed_and_migrates(wheel: zipfile.ZipFile) -> None:
         "django_celery_once/migrations/__init__.py",
         "django_celery_once/migrations/0001_initial.py",
     } <= names
+
+
+def test_wheel_and_sdist_hold_the_catalogues(dist: Path, wheel: zipfile.ZipFile) -> None:
+    (path,) = dist.glob("*.tar.gz")
+    with tarfile.open(path) as sdist:
+        sources = {name.partition("/")[2] for name in sdist.getnames()}
+
+    assert set(CATALOGUES) <= set(wheel.namelist())
+    assert {*CATALOGUES, *(name[:-2] + "po" for name in CATALOGUES)} <= sources
+
+
+def test_wheel_speaks_german(wheel: zipfile.ZipFile, tmp_path: Path) -> None:
+    shutil.unpack_archive(str(wheel.filename), tmp_path, "zip")
+
+    done = run(GERMAN, cwd=tmp_path)
+
+    assert done.returncode == 0, done.stderr
+    file, sentence = done.stdout.splitlines()
+    assert Path(file).parent == tmp_path / PACKAGE.name
+    assert sentence == "Es wurde nichts abgeschickt"
 
 
 def test_wheel_carries_the_licence(wheel: zipfile.ZipFile) -> None:
@@ -97,7 +138,7 @@ def test_metadata_offers_the_extras(metadata: Message) -> None:
     assert set(metadata.get_all("Provides-Extra", [])) == {"demo", "test", "lint"}
 
 
-def run(code: str) -> subprocess.CompletedProcess[str]:
+def run(code: str, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
     """Run ``code`` in a new process that no Django settings were told of."""
     environment = {k: v for k, v in os.environ.items() if k != "DJANGO_SETTINGS_MODULE"}
     return subprocess.run(
@@ -105,7 +146,7 @@ def run(code: str) -> subprocess.CompletedProcess[str]:
         capture_output=True,
         text=True,
         check=False,
-        cwd=ROOT,
+        cwd=cwd,
         env=environment,
     )
 

@@ -8,12 +8,17 @@ import shlex
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
+from babel.messages.mofile import write_mo
+from babel.messages.pofile import read_po
+from django.utils import translation
 
-from django_celery_once import checks, conf
+from django_celery_once import AlreadyQueued, checks, conf
 from django_celery_once.models import BlockedDuplicate, HeldLock
 from django_celery_once.options import OPTIONS
+from django_celery_once.wording import STANDARD, Asker
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
@@ -31,6 +36,7 @@ STATUS_URLS, STATUS_POLICY = BLOCKS["On the page"]
 (PRUNING,) = BLOCKS["Pruning"]
 (LABEL,) = BLOCKS["Personal data"]
 (RABBITMQ,) = BLOCKS["When a lock is freed"]
+(CATALOGUE,) = re.findall(r"```po\n(.*?)```", README, re.DOTALL)
 COMMANDS = re.findall(r"^python (manage\.py once_.*)$", README, re.MULTILINE)
 
 CELERY = """
@@ -328,6 +334,18 @@ def test_the_page_says_how_a_call_stands(shop: Path) -> None:
     told = run(shop, "manage.py", "shell", "--no-imports", script=STATUS)
     scripts = [f"/static/django_celery_once/{name}.js" for name in ("submit-guard", "status")]
     assert told.splitlines() == [f"{scripts} True True", "[403, 200]"]
+
+
+def test_a_catalogue_of_your_own_wins(tmp_path: Path, settings: Any) -> None:
+    """Compile the README's catalogue, and be told its sentence."""
+    path = tmp_path / "locale/de/LC_MESSAGES/django.mo"
+    path.parent.mkdir(parents=True)
+    with path.open("wb") as file:
+        write_mo(file, read_po(CATALOGUE.splitlines(), locale="de"))
+    settings.LOCALE_PATHS = [tmp_path / "locale"]
+    with translation.override("de"):
+        told = STANDARD.already_queued(AlreadyQueued(30), Asker.SELF, label="Bericht")
+    assert told == "Wir sind schon dabei: Bericht."
 
 
 def test_every_permission_is_in_the_readme() -> None:

@@ -73,7 +73,7 @@ def test_the_words_of_a_great_number(
 def test_a_great_number_in_another_language() -> None:
     """The figure is grouped as the language does."""
     with translation.override("de"):
-        assert str(MoreThan(10_000)) == "more than 10.000"
+        assert str(MoreThan(10_000)) == "mehr als 10.000"
 
 
 def test_a_count_is_limited() -> None:
