@@ -73,7 +73,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Tell what was left out for want of a service, and how to get it."""
+    """Tell what was left out for want of a service and how to get it, and what was seen."""
     left_out: Counter[str] = Counter()
     for report in terminalreporter.stats.get("skipped", []):
         reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else ""
@@ -84,6 +84,13 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         terminalreporter.section("left out (ONCE_REQUIRE=all makes this a failure)")
         for words, count in sorted(left_out.items()):
             terminalreporter.line(f"{count} test{'s'[: count > 1]} for want of {words}")
+    reports = [*terminalreporter.stats.get("passed", []), *terminalreporter.stats.get("failed", [])]
+    if seen := [
+        words for each in reports for name, words in each.user_properties if name == "seen"
+    ]:
+        terminalreporter.section("double clicks in the browser")
+        for words in seen:
+            terminalreporter.line(str(words))
 
 
 @pytest.fixture(scope="session")
