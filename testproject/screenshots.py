@@ -17,7 +17,7 @@ from playwright.sync_api import Page, ViewportSize, sync_playwright
 from testproject.demo.site import Site
 
 FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking"]
-SIZE: ViewportSize = {"width": 1120, "height": 640}
+SIZE: ViewportSize = {"width": 1120, "height": 740}
 ADMIN_SIZE: ViewportSize = {"width": 1280, "height": 480}
 DUPLICATES = "/admin/django_celery_once/blockedduplicate/"
 
