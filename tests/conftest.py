@@ -38,6 +38,10 @@ SURROUNDINGS.start()
 django.setup()
 
 
+#: Parameters whose values may be tested in different processes (pytest-xdist).
+APART = ("any_broker", "mortal_broker", "guard")
+
+
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_setupnodes() -> None:
     """Let each worker process load the settings after it has started its servers."""
@@ -50,12 +54,12 @@ def pytest_configure() -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep the tests of a file in one process, and those on one broker of it (pytest-xdist)."""
+    """Keep the tests of a file in one process, or those of it that share what is slow to start."""
     for item in items:
         callspec = getattr(item, "callspec", None)
         params = callspec.params if callspec else {}
-        broker = params.get("any_broker") or params.get("mortal_broker") or ""
-        item.add_marker(pytest.mark.xdist_group(f"{item.location[0]} {broker}".strip()))
+        shared = [str(params[name]) for name in APART if name in params]
+        item.add_marker(pytest.mark.xdist_group(" ".join([item.location[0], *shared])))
 
 
 def pytest_unconfigure() -> None:
