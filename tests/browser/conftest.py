@@ -12,6 +12,8 @@ from django.test import Client, override_settings
 from playwright.sync_api import Browser, Page, sync_playwright
 from pytest_django.live_server_helper import LiveServer
 
+from testproject.redis_server import RedisServer
+from tests.outages import caches_at
 from tests.services import need
 
 FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking"]
@@ -42,6 +44,14 @@ def site(transactional_db: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[st
 def shop(settings: Any) -> None:
     """Let the site be that of ``tests.browser.shop``."""
     settings.ROOT_URLCONF = "tests.browser.shop"
+
+
+@pytest.fixture
+def no_locks(spare_redis_server: RedisServer) -> Iterator[None]:
+    """Keep the locks on a server that was stopped."""
+    with override_settings(CACHES=caches_at(spare_redis_server)):
+        spare_redis_server.stop()
+        yield
 
 
 @pytest.fixture(scope="module")

@@ -8,10 +8,8 @@ from typing import Any
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.browser.test_people import EMAIL, OUTAGE, no_locks
+from tests.browser.test_people import EMAIL, OUTAGE
 from tests.web import send
-
-__all__ = ["no_locks"]
 
 pytestmark = [
     pytest.mark.needs("chromium", "npm"),

@@ -7,15 +7,12 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from django.test import override_settings
 from playwright.sync_api import Page, expect
 
 from django_celery_once.locks import open_store
-from testproject.redis_server import RedisServer
 from tests.admin import people
 from tests.browser import shop
 from tests.browser.conftest import OpenWindow
-from tests.outages import caches_at
 from tests.web import send
 
 pytestmark = [pytest.mark.needs("chromium"), pytest.mark.usefixtures("shop")]
@@ -41,14 +38,6 @@ def read(page: Page, level: str, words: str | re.Pattern[str]) -> None:
 
 
 @pytest.fixture
-def no_locks(spare_redis_server: RedisServer) -> Iterator[None]:
-    """Keep the locks on a server that was stopped."""
-    with override_settings(CACHES=caches_at(spare_redis_server)):
-        spare_redis_server.stop()
-        yield
-
-
-@pytest.fixture
 def slow_view() -> Iterator[None]:
     """Let the slow view wait for the test."""
     shop.GO.clear()
@@ -69,7 +58,7 @@ def test_without_a_script(open_window: OpenWindow, published: list[Any]) -> None
     store = open_store("locks")
     lock = store.inspect(send.once_key(EMAIL))
     assert lock is not None
-    store.release(lock.key, lock.owner)
+    store.release(lock)
     page.reload()
     expect(page.locator(".once-status")).to_contain_text("No longer in progress.")
     expect(page.locator(".once-status-reload")).to_have_count(0)
