@@ -28,7 +28,7 @@ OUTAGE_RETRY_AFTER = 5
 #: What an answer can be, the page first: also where the client does not say or asks for else.
 MEDIA_TYPES = ["text/html", "application/json", "application/problem+json"]
 #: The headers of a request that decide what it gets.
-DECIDING = ["Accept", "HX-Request", "HX-Boosted"]
+DECIDING = ["Accept", "HX-Request", "HX-Boosted", "HX-History-Restore-Request"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,8 +156,9 @@ def is_htmx(request: HttpRequest) -> bool:
 
 
 def prefers_fragment(request: HttpRequest) -> bool:
-    """Return whether htmx asks for a part of a page; for a boosted link it takes a page."""
-    return is_htmx(request) and request.headers.get("HX-Boosted") != "true"
+    """Return whether htmx asks for a part of a page; a boosted link and Back take a page."""
+    whole = (request.headers.get(name) for name in ("HX-Boosted", "HX-History-Restore-Request"))
+    return is_htmx(request) and "true" not in whole
 
 
 def _fragment(request: HttpRequest, answer: Answer) -> HttpResponse:

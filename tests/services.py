@@ -114,6 +114,12 @@ def find_chromium() -> str:
     raise Missing(f"no {named or ' or '.join(BROWSERS[:3])} on the PATH")
 
 
+def find_npm() -> str:
+    if path := shutil.which("npm"):
+        return path
+    raise Missing("no npm on the PATH")
+
+
 def first_line(error: BaseException) -> str:
     return (str(error).strip() or type(error).__name__).splitlines()[0]
 
@@ -151,6 +157,7 @@ SERVICES = {
             find_chromium,
             "install it (apt-get install chromium), or set TEST_CHROMIUM to its path",
         ),
+        Service("npm", find_npm, "install it (apt-get install npm)"),
     ]
 }
 

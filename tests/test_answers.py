@@ -20,9 +20,10 @@ HTML = "text/html; charset=utf-8"
 PROBLEM = "application/problem+json"
 HTMX = {"HX-Request": "true"}
 BOOSTED = {**HTMX, "HX-Boosted": "true"}
+RESTORING = {**HTMX, "HX-History-Restore-Request": "true"}
 DUPLICATE = AlreadyQueued(12.2, task_id="id-1")
 OUTAGE = LockUnavailable(alias="locks")
-VARY = "Accept, HX-Request, HX-Boosted"
+VARY = "Accept, HX-Request, HX-Boosted, HX-History-Restore-Request"
 
 
 @pytest.fixture(autouse=True)
@@ -101,10 +102,11 @@ def test_an_outage_leaves_the_form_in_place() -> None:
     assert "HX-Reswap" not in respond(DUPLICATE, HTMX)
 
 
+@pytest.mark.parametrize("headers", [BOOSTED, RESTORING])
 @pytest.mark.parametrize("error", [DUPLICATE, OUTAGE])
-def test_a_boosted_link_gets_a_page(error: Exception) -> None:
+def test_a_boosted_link_and_back_get_a_page(error: Exception, headers: dict[str, str]) -> None:
     """What takes the place of a page is one, with a status that htmx swaps."""
-    response = respond(error, BOOSTED)
+    response = respond(error, headers)
     assert response.status_code == 200
     assert response.content.startswith(b"<!doctype html>")
     assert "HX-Reselect" not in response

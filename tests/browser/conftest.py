@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from typing import Any
 
 import pytest
 from django.conf import settings
-from django.test import override_settings
+from django.test import Client, override_settings
 from playwright.sync_api import Browser, Page, sync_playwright
 from pytest_django.live_server_helper import LiveServer
 
+from testproject.redis_server import RedisServer
+from tests.outages import caches_at
 from tests.services import need
 
 FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking"]
@@ -19,6 +22,8 @@ document.addEventListener("securitypolicyviolation", (event) => {
     window.policyBlocked(`${event.violatedDirective} on ${location.pathname}`);
 });
 """
+
+OpenWindow = Callable[..., Page]
 
 
 @pytest.fixture
@@ -35,11 +40,30 @@ def site(transactional_db: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[st
             server.stop()
 
 
+@pytest.fixture
+def shop(settings: Any) -> None:
+    """Let the site be that of ``tests.browser.shop``."""
+    settings.ROOT_URLCONF = "tests.browser.shop"
+
+
+@pytest.fixture
+def no_locks(spare_redis_server: RedisServer) -> Iterator[None]:
+    """Keep the locks on a server that was stopped."""
+    with override_settings(CACHES=caches_at(spare_redis_server)):
+        spare_redis_server.stop()
+        yield
+
+
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     """Return a Chromium."""
     with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=need("chromium"), args=FLAGS)
+        # Playwright switches off that Back brings a page as it was left, as people have it.
+        chromium = playwright.chromium.launch(
+            executable_path=need("chromium"),
+            args=FLAGS,
+            ignore_default_args=["--disable-back-forward-cache"],
+        )
         yield chromium
         chromium.close()
 
@@ -51,30 +75,37 @@ def blocked() -> list[str]:
 
 
 @pytest.fixture
-def page(browser: Browser, site: str, blocked: list[str]) -> Iterator[Page]:
-    """Return a window on the site."""
-    context = browser.new_context(base_url=site)
-    context.expose_function("policyBlocked", lambda words: blocked.append(words))
-    context.add_init_script(WATCH)
-    yield context.new_page()
-    context.close()
+def open_window(browser: Browser, site: str, blocked: list[str]) -> Iterator[OpenWindow]:
+    """Return a function that opens a window of somebody else, logged in as a test client is."""
+    with ExitStack() as contexts:
+
+        def opened(client: Client | None = None, **options: Any) -> Page:
+            context = browser.new_context(base_url=site, **options)
+            contexts.callback(context.close)
+            context.expose_function("policyBlocked", lambda words: blocked.append(words))
+            context.add_init_script(WATCH)
+            page = context.new_page()
+            if client is not None:
+                adopt(page, client)
+            return page
+
+        yield opened
 
 
 @pytest.fixture
-def log_in(page: Page) -> Any:
+def page(open_window: OpenWindow) -> Page:
+    """Return a window on the site."""
+    return open_window()
+
+
+@pytest.fixture
+def log_in(page: Page) -> Callable[[Client], None]:
     """Return a function that makes the window that of whom a test client belongs to."""
+    return lambda client: adopt(page, client)
 
-    def as_of(client: Any) -> None:
-        session = client.cookies[settings.SESSION_COOKIE_NAME].value
-        page.context.add_cookies(
-            [
-                {
-                    "name": settings.SESSION_COOKIE_NAME,
-                    "value": session,
-                    "domain": "127.0.0.1",
-                    "path": "/",
-                }
-            ]
-        )
 
-    return as_of
+def adopt(page: Page, client: Client) -> None:
+    """Give a window the session of a test client."""
+    name = settings.SESSION_COOKIE_NAME
+    value = client.cookies[name].value
+    page.context.add_cookies([{"name": name, "value": value, "domain": "127.0.0.1", "path": "/"}])

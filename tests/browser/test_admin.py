@@ -72,7 +72,7 @@ def test_no_page_needs_what_a_strict_policy_blocks(
         response = page.goto(address, wait_until="load")
         assert response is not None
         assert response.status == 200
-        assert "style-src 'self'" in response.headers["content-security-policy"]
+        assert "default-src 'self'" in response.headers["content-security-policy"]
         assert page.locator("#content [style], #content script:not([src])").count() == 0
     assert blocked == []
 
