@@ -128,10 +128,10 @@ def test_nothing_is_shown_to_another(store: LockStore) -> None:
         assert "once-status" in render("{% once_status key=key %}", ida, key=taken.key)
 
 
-@pytest.mark.parametrize("token", ["nonsense", "a:b:c", Reference("x").token()[:-1]])
-def test_a_made_up_address(client: Client, token: str) -> None:
+def test_a_made_up_address(client: Client) -> None:
     """Nothing is there."""
-    assert ask(client, f"/once/status/{token}/").status_code == 404
+    for token in ("nonsense", "a:b:c", Reference("x").token()[:-1]):
+        assert ask(client, f"/once/status/{token}/").status_code == 404
 
 
 def test_only_reading(client: Client) -> None:
