@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from gettext import GNUTranslations
 from io import BytesIO
@@ -221,10 +222,12 @@ def _names(model: Any) -> list[Any]:
 
 
 @pytest.fixture
-def _speaking(settings: Any) -> None:
-    """Let the browser choose the language."""
+def _speaking(settings: Any) -> Iterator[None]:
+    """Let the browser choose the language, and have the old one back after that."""
     first, *others = settings.MIDDLEWARE
     settings.MIDDLEWARE = [first, "django.middleware.locale.LocaleMiddleware", *others]
+    with translation.override(translation.get_language()):
+        yield
 
 
 def page(client: Client, name: str, language: str) -> str:

@@ -11,7 +11,7 @@ from django.contrib.auth.models import User
 from django.contrib.staticfiles import finders
 from django.http import HttpRequest, HttpResponse
 from django.template import Context, Template
-from django.test import Client, RequestFactory, override_settings
+from django.test import Client, RequestFactory
 from django.urls import include, path
 
 from django_celery_once.locks import LockStore, open_store
@@ -191,7 +191,6 @@ def test_each_script_once_a_page(store: LockStore) -> None:
         )
 
 
-@override_settings(LANGUAGE_CODE="en")
 def test_the_tag_wants_a_call() -> None:
     """A wrong argument says what is right."""
     with pytest.raises(TypeError, match="once_status takes what delay"):
