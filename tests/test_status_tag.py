@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from django.contrib.auth.models import User
 from django.contrib.staticfiles import finders
+from django.core.exceptions import ImproperlyConfigured
 from django.http import HttpRequest, HttpResponse
 from django.template import Context, Template
 from django.test import Client, RequestFactory
@@ -189,6 +190,12 @@ def test_each_script_once_a_page(store: LockStore) -> None:
             .read_text()
             .startswith('"use strict"')
         )
+
+
+def test_the_tag_wants_a_request() -> None:
+    """A page without one can't tell who looks at it."""
+    with pytest.raises(ImproperlyConfigured, match="needs the request"):
+        Template("{% load once %}{% once_status 'x' %}").render(Context())
 
 
 def test_the_tag_wants_a_call() -> None:

@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from django import template
+from django.core.exceptions import ImproperlyConfigured
 from django.templatetags.static import static
 from django.urls import NoReverseMatch, reverse
 from django.utils.html import format_html
@@ -35,7 +36,12 @@ def once_status(
     to when the call is done. The script asks ``django_celery_once.urls``; where a project has
     not included these, a reload tells.
     """
-    request = context["request"]
+    request = context.get("request")
+    if request is None:
+        raise ImproperlyConfigured(
+            "{% once_status %} needs the request: render the page with one, and have "
+            "'django.template.context_processors.request' in TEMPLATES"
+        )
     reference = Reference.of(call, key)
     if not (reference.task_id or reference.key):
         return ""
