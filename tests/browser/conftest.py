@@ -13,10 +13,10 @@ from playwright.sync_api import Browser, Page, sync_playwright
 from pytest_django.live_server_helper import LiveServer
 
 from testproject.redis_server import RedisServer
+from testproject.screenshots import FLAGS
 from tests.outages import caches_at
 from tests.services import need
 
-FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking"]
 WATCH = """
 document.addEventListener("securitypolicyviolation", (event) => {
     window.policyBlocked(`${event.violatedDirective} on ${location.pathname}`);

@@ -78,4 +78,6 @@ def test_double_clicks(
     assert seen.failures == []
     assert seen.silent == 0
     assert {each for each in seen.words if not SENTENCES.fullmatch(each)} == set()
-    assert COUNT <= seen.submits <= (COUNT if guard and "view" in speed else 2 * COUNT)
+    # A fast view may have brought the next page, with its own form, under the second click.
+    most = COUNT if guard and COOKIES[speed] else 2 * COUNT
+    assert COUNT <= seen.submits <= most

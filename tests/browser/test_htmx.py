@@ -22,9 +22,21 @@ DUPLICATE = re.compile("^(Your|This) monthly report is already being prepared")
 
 def click(page: Page, major: int, button: str) -> None:
     """Open the page of a version, and click."""
+    visit(page, major)
+    page.get_by_role("button", name=button, exact=True).click()
+
+
+def fill_in(page: Page, major: int, form: str, button: str) -> None:
+    """Open the page of a version, fill a form in and send it."""
+    visit(page, major)
+    page.fill(f"{form} [name=email]", EMAIL)
+    page.get_by_role("button", name=button, exact=True).click()
+
+
+def visit(page: Page, major: int) -> None:
+    """Open the page of a version, and wait for its script."""
     page.goto(f"/htmx/{major}/", wait_until="load")
     page.wait_for_function("major => window.htmx?.version.startsWith(`${major}.`)", arg=major)
-    page.get_by_role("button", name=button, exact=True).click()
 
 
 def test_a_success_takes_the_place(page: Page, major: int, blocked: list[str]) -> None:
@@ -56,10 +68,7 @@ def test_hx_select_does_not_lose_the_sentence(page: Page, major: int) -> None:
 @pytest.mark.usefixtures("no_locks")
 def test_an_outage_keeps_the_form(page: Page, major: int, published: list[Any]) -> None:
     """The sentence is added, and what was typed stays."""
-    page.goto(f"/htmx/{major}/")
-    page.wait_for_function("window.htmx")
-    page.fill("#kept [name=email]", EMAIL)
-    page.get_by_role("button", name="Keep", exact=True).click()
+    fill_in(page, major, "#kept", "Keep")
     expect(page.locator("#kept .once-answer")).to_have_text(OUTAGE)
     expect(page.locator("#kept [name=email]")).to_have_value(EMAIL)
     assert published == []
@@ -68,10 +77,7 @@ def test_an_outage_keeps_the_form(page: Page, major: int, published: list[Any]) 
 @pytest.mark.usefixtures("no_locks")
 def test_an_outage_of_a_form_view(page: Page, major: int, published: list[Any]) -> None:
     """The view's own form comes back, with one error."""
-    page.goto(f"/htmx/{major}/")
-    page.wait_for_function("window.htmx")
-    page.fill("#again [name=email]", EMAIL)
-    page.get_by_role("button", name="Again", exact=True).click()
+    fill_in(page, major, "#again", "Again")
     expect(page.locator("#ask .errorlist li")).to_have_text(OUTAGE)
     expect(page.locator("#ask [name=email]")).to_have_value(EMAIL)
     assert published == []
@@ -80,10 +86,7 @@ def test_an_outage_of_a_form_view(page: Page, major: int, published: list[Any]) 
 def test_a_form_view_that_shows_its_form_again(page: Page, major: int) -> None:
     """As after any other error, the form takes the form's place."""
     send.delay(EMAIL)
-    page.goto(f"/htmx/{major}/")
-    page.wait_for_function("window.htmx")
-    page.fill("#again [name=email]", EMAIL)
-    page.get_by_role("button", name="Again", exact=True).click()
+    fill_in(page, major, "#again", "Again")
     expect(page.locator("#ask .errorlist li")).to_have_text(DUPLICATE)
     expect(page.locator("#again")).to_have_count(0)
     expect(page.locator("h1")).to_have_text(f"htmx {major}")
