@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import time
 
 import celery
+import psutil
 import pytest
 from billiard.exceptions import WorkerLostError
 from celery.concurrency.gevent import TaskPool as GeventPool
@@ -98,6 +101,10 @@ def test_a_task_that_ignores_its_termination_keeps_the_lock() -> None:
         assert refused(play, name) or "end" in events(name), "free while the task ran"
         time.sleep(0.2)
     wait_until_free(play, name)
+    # Billiard would take the next loss of this child for the termination that it survived.
+    child = entries(name)[-1].pid
+    os.kill(child, signal.SIGKILL)
+    wait_until(lambda: not psutil.pid_exists(child), "another child in its place")
 
 
 @on_pools("threads")
