@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
+from unittest.mock import patch
 
 from celery.exceptions import Ignore, Reject
 from django.contrib.auth.models import Group
@@ -111,15 +113,28 @@ def _retry_when_told(task: QueueOnce, name: str, seconds: float) -> str:
     return "retried"
 
 
+@contextmanager
+def _transaction() -> Iterator[None]:
+    """Open a transaction that keeps nobody out before it writes, as a server's does.
+
+    SQLite's would: a journal that waited for it would stop a gevent worker with all its tasks.
+    """
+    connection = transaction.get_connection()
+    connection.ensure_connection()
+    mode = patch.object(connection, "transaction_mode", "DEFERRED", create=True)
+    with mode, transaction.atomic():
+        yield
+
+
 def _queue_next(task: QueueOnce, name: str, seconds: float) -> Any:
     """Queue another call at the commit."""
-    with transaction.atomic():
+    with _transaction():
         return play.delay_on_commit(f"{name}-next", "sleep", seconds).id
 
 
 def _reserve_next(task: QueueOnce, name: str, seconds: float) -> None:
     """Reserve for another call, and fail before its transaction commits."""
-    with transaction.atomic():
+    with _transaction():
         play.delay_on_commit(f"{name}-next", "sleep", seconds)
         note(name, "reserved", task.request.id or "")
         time.sleep(seconds)
