@@ -119,6 +119,14 @@ def unguarded(task_id: str) -> Claim:
     return Claim(Header(), Lock(key="", owner=task_id, token=""))
 
 
+def standing_in(claim: Claim, *, joins: bool) -> Claim:
+    """Return the claim of a message that only stands for a refused one, without a lock."""
+    holder = claim.holder
+    assert holder is not None  # noqa: S101
+    header = Header(duplicate_of=holder.owner, joins=holder.key if joins else "")
+    return Claim(header, Lock(key="", owner=claim.lock.owner, token=""))
+
+
 def requeued(header: Header, lock: Lock, task_name: str, seconds: float | None = None) -> Claim:
     """Return the claim of a message that comes again with the same token."""
     waiting = replace(
@@ -127,13 +135,15 @@ def requeued(header: Header, lock: Lock, task_name: str, seconds: float | None =
     return Claim(replace(header, run=""), waiting, seconds or header.timeout or conf.timeout)
 
 
-def take(claim: Claim, replacing: Lock | None = None) -> Claim:
+def take(claim: Claim, replacing: Lock | None = None, *, counted: bool = True) -> Claim:
     """Take the lock of a new call; return the claim with the holder if there is one.
 
-    Raise ``LockUnavailable``, unless the setting ``ON_CACHE_ERROR`` says to go on without.
+    Unless ``counted``, the call asks again and is no duplicate yet. Raise ``LockUnavailable``,
+    unless the setting ``ON_CACHE_ERROR`` says to go on without.
     """
     try:
-        holder = open_store(conf.cache).acquire(claim.lock, claim.seconds, replacing)
+        store = open_store(conf.cache)
+        holder = store.acquire(claim.lock, claim.seconds, replacing, counted=counted)
     except LockUnavailable as error:
         if not conf.enqueue_on_cache_error:
             release_later(conf.cache, claim.lock, claim.seconds)
@@ -143,6 +153,15 @@ def take(claim: Claim, replacing: Lock | None = None) -> Claim:
         logger.warning("%s; queueing %s without a lock", error, claim.lock.task)
         return claim
     return replace(claim, holder=holder)
+
+
+def last_record(lock: Lock) -> Lock | None:
+    """Return the record of a lock that is about to go to another task, if it can be read."""
+    try:
+        held = open_store(conf.cache).inspect(lock.key)
+    except LockUnavailable:
+        return None
+    return held if held is not None and held.token == lock.token else None
 
 
 def move(old: Lock, claim: Claim) -> Claim:

@@ -20,7 +20,9 @@ class Header:
     ``again`` marks a message that a worker sent back because another copy of it was running.
     ``run`` is no part of a message: the worker's main process gives it to the child, so that
     both know which run is meant. ``previous`` is an earlier token that the lock may still
-    have, where moving it to this message had no answer.
+    have, where moving it to this message had no answer. ``duplicate_of`` is the id of the task
+    in flight where this message only stands for a duplicate within a canvas; with ``joins``,
+    the key of that task, its value is to be that task's.
     """
 
     key: str = ""
@@ -30,6 +32,8 @@ class Header:
     again: bool = False
     run: str = ""
     previous: str = ""
+    duplicate_of: str = ""
+    joins: str = ""
 
     def as_message(self) -> dict[str, Any]:
         """Return the header's fields that differ from their defaults."""
@@ -39,6 +43,8 @@ class Header:
             "timeout": self.timeout,
             "run": self.run,
             "previous": self.previous,
+            "duplicate_of": self.duplicate_of,
+            "joins": self.joins,
         }
         message = {name: value for name, value in fields.items() if value}
         if self.until != "finished":

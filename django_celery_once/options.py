@@ -8,14 +8,19 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any, Literal, get_args
 
-OnDuplicate = Literal["raise", "reject"]
+OnDuplicate = Literal["raise", "reject", "join", "wait"]
 Until = Literal["finished", "started"]
 
+#: How long a call waits for its key where it is not told, in seconds.
+BLOCKING_TIMEOUT = 10.0
 #: celery-once's words, and what they say here.
 _FLAGS: dict[str, dict[bool, tuple[str, str]]] = {
     "graceful": {True: ("on_duplicate", "reject"), False: ("on_duplicate", "raise")},
+    "blocking": {True: ("on_duplicate", "wait"), False: ("on_duplicate", "raise")},
     "unlock_before_run": {True: ("until", "started"), False: ("until", "finished")},
 }
+#: Those of them that say what a duplicate gets.
+_ANSWERS = ("graceful", "blocking")
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +30,8 @@ class OnceOptions:
     ``keys`` are the parameters the key is made of (``None``: all of them), ``key`` a callable
     that gets the call's arguments and returns the value to make the key of, ``label`` a format
     string over the arguments or a callable. ``timeout`` is in seconds (``None``: the setting),
-    ``on_duplicate`` likewise. ``force`` queues the call without asking for the lock.
+    ``on_duplicate`` likewise; where it is ``"wait"``, a call waits ``blocking_timeout`` seconds
+    for its key. ``force`` queues the call without asking for the lock.
     """
 
     keys: tuple[str, ...] | None = None
@@ -33,6 +39,7 @@ class OnceOptions:
     label: str | Callable[..., object] | None = None
     timeout: float | None = None
     on_duplicate: OnDuplicate | None = None
+    blocking_timeout: float = BLOCKING_TIMEOUT
     until: Until = "finished"
     force: bool = False
 
@@ -59,6 +66,8 @@ def read_options(once: Mapping[str, Any]) -> dict[str, Any]:
         raise TypeError(f"once must be a dictionary of options, not {once!r}")
     options: dict[str, Any] = {}
     for name, value in once.items():
+        if name in _ANSWERS and value is False and any(once.get(each) is True for each in _ANSWERS):
+            continue  # the other of the two says what to do instead
         option, checked = _read_option(name, value)
         if options.setdefault(option, checked) != checked:
             raise ValueError(f"once[{name!r}] contradicts once[{option!r}]; keep one of the two")
@@ -161,6 +170,7 @@ OPTIONS: dict[str, Callable[[str, object], Any]] = {
     "label": _check_label,
     "timeout": _check_timeout,
     "on_duplicate": _check_on_duplicate,
+    "blocking_timeout": check_seconds,
     "until": lambda name, value: check_choice(name, value, get_args(Until)),
     "force": check_bool,
 }

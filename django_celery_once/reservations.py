@@ -13,7 +13,6 @@ from django_celery_once import leftovers
 from django_celery_once.binding import bind, key_of_call
 from django_celery_once.claims import Claim
 from django_celery_once.exceptions import AlreadyQueued
-from django_celery_once.header import KEY
 from django_celery_once.locks import Lock
 from django_celery_once.options import OnceOptions
 
@@ -114,9 +113,7 @@ class Reservation:
             self.release()
             raise
         self._at_commit, self._connection = publish, transaction.get_connection()
-        result = self._task.AsyncResult(self.task_id)
-        setattr(result, KEY, self.lock.key)
-        return result
+        return self._task.result_of(self.task_id, self.lock.key)
 
     def release(self) -> None:
         """Give the key back; the call will not be published. Never raise."""

@@ -126,6 +126,24 @@ def run_of(request: Any) -> Run | None:
     return getattr(request, "once_run", None)
 
 
+def running_id() -> str:
+    """Return the id of the task that runs here, if there is one."""
+    running = _task_running_here()
+    return "" if running is None else running.request.id or ""
+
+
+def run_before(options: Any) -> Run | None:
+    """Return the guarded run under way here that sends a call as the next of its chain.
+
+    Its body has ended: Celery publishes a task's chain and callbacks, with it as their parent,
+    before it ends the run.
+    """
+    running = _task_running_here()
+    if running is None or not running.request.id or options.get("parent_id") != running.request.id:
+        return None
+    return run_of(running.request)
+
+
 def current_run(task_id: str) -> Run | None:
     """Return the guarded run under way here, if its task has this id."""
     running = _task_running_here()

@@ -4,36 +4,30 @@ from __future__ import annotations
 
 import functools
 import inspect
-import logging
 from collections.abc import Mapping
-from contextlib import nullcontext
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from celery import current_app, uuid
 from celery.contrib.django.task import DjangoTask
 from celery.result import EagerResult
 
-from django_celery_once import claims, leftovers, reservations
+from django_celery_once import canvas, claiming, claims, reservations
 from django_celery_once.arguments import Call
-from django_celery_once.binding import bind, key_of_call, label_of_call
+from django_celery_once.binding import bind, key_of_call
 from django_celery_once.claims import Claim
 from django_celery_once.conf import conf
 from django_celery_once.definition import check_definition
-from django_celery_once.gate import GUARDED, check_installed, guarded, pass_guard
-from django_celery_once.header import KEY, NAME, Header, read_header
-from django_celery_once.locks import Lock, Phase
+from django_celery_once.gate import GUARDED, guarded, pass_guard
+from django_celery_once.header import KEY, NAME
 from django_celery_once.options import OnceOptions, OnDuplicate
 from django_celery_once.reservations import Reservation
-from django_celery_once.running import asked_by, current_run, report_duplicate, run_of
+from django_celery_once.running import asked_by, report_duplicate, run_of, running_id
 from django_celery_once.waits import queued_seconds
 
 if TYPE_CHECKING:
     _Task = DjangoTask[Any, Any]
 else:
     _Task = DjangoTask
-
-logger = logging.getLogger(__name__)
 
 
 class QueueOnce(_Task):
@@ -45,7 +39,9 @@ class QueueOnce(_Task):
     - ``key``: a callable that gets the call's arguments and returns the value to compare;
     - ``label``: a format string over the arguments (or a callable), words for people;
     - ``timeout``: seconds a lock may stay with a task that no worker runs;
-    - ``on_duplicate``: ``"raise"`` or ``"reject"`` (also ``graceful=True``, as in celery-once);
+    - ``on_duplicate``: ``"raise"``; ``"reject"`` (also ``graceful=True``, as in celery-once);
+      ``"join"``, to get the result of the task in flight; or ``"wait"`` (also
+      ``blocking=True``) for the key, at most ``blocking_timeout`` seconds;
     - ``until``: ``"finished"`` or ``"started"`` (also ``unlock_before_run=True``).
 
     ``apply_async(once={…})`` overrides them for one call; there, ``{"force": True}`` queues
@@ -97,8 +93,9 @@ class QueueOnce(_Task):
         """Take the lock of this call and queue it, or answer as for a duplicate.
 
         ``once`` overrides the task's options for this call (a ``Reservation`` gives itself here);
-        the rest is as in ``celery.app.task.Task.apply_async``. Return the ``AsyncResult``, or
-        for a rejected duplicate ``EagerResult(None, None, "REJECTED")``. Raise ``AlreadyQueued``
+        the rest is as in ``celery.app.task.Task.apply_async``. Return the ``AsyncResult``, for a
+        duplicate that joins that of the holder, and for a rejected one
+        ``EagerResult(None, None, "REJECTED")``. Raise ``AlreadyQueued``
         for a duplicate, ``LockUnavailable`` when the lock store can't be reached, and what
         publishing raises; in each case nothing was queued and no lock is left.
         """
@@ -107,16 +104,14 @@ class QueueOnce(_Task):
             super().apply_async, args, kwargs, task_id, producer, link, link_error, shadow
         )
         headers = dict(options.pop("headers", None) or {})
-        claim = self._carried_claim(task_id, headers, options)
+        claim = claiming.carried_claim(self, task_id, headers, options)
         if claim is None:
             call = Call.of(args, kwargs, options)
-            if isinstance(once, Reservation):
-                asked, claim = once.asked, self._reserved_claim(once, call, options)
-            else:
-                asked = self.once_options(once)
-                claim = self._new_claim(task_id, call, asked, options)
+            asked, claim = self._claim(task_id, call, once, options)
             if claim.holder is not None:
-                return self._refuse(claim, asked, call)
+                claim = self._stand_in(claim, asked, call, options) or claim
+            if claim.holder is not None:
+                return self._refuse(claim, asked, call, options)
         headers[NAME] = claim.header.as_message()
         try:
             result = publish(headers=headers, **options)
@@ -147,9 +142,9 @@ class QueueOnce(_Task):
     ) -> Reservation:
         """Do as ``reserve``, with a task id or ``once`` options for this call."""
         asked, call = self.once_options(once), Call.of(args, kwargs, {})
-        claim = self._new_claim(task_id or uuid(), call, asked, {}, reserving=True)
+        claim = claiming.new_reservation(self, task_id or uuid(), call, asked)
         if claim.holder is not None:
-            self._refuse(claim, asked, call, policy="raise")
+            self._refuse(claim, asked, call, {}, policy="raise")
         return Reservation(self, claim, asked)
 
     def delay_on_commit(self, *args: Any, **kwargs: Any) -> Any:
@@ -174,9 +169,10 @@ class QueueOnce(_Task):
             return self.apply_async(args, kwargs, task_id=task_id, once=once, **options)
         asked, call = self.once_options(once), Call.of(args, kwargs, options)
         bind(self, args, kwargs)  # nothing may be missing here
-        claim = self._new_claim(task_id or uuid(), call, asked, options, reserving=True)
+        seconds = self._patience(asked)
+        claim = claiming.new_reservation(self, task_id or uuid(), call, asked, seconds=seconds)
         if claim.holder is not None:
-            return self._refuse(claim, asked, call)
+            return self._refuse(claim, asked, call, options)
         return Reservation(self, claim, asked).apply_async_on_commit(args, kwargs, **options)
 
     def before_start(self, task_id: str, args: Any, kwargs: Any) -> None:
@@ -185,105 +181,76 @@ class QueueOnce(_Task):
 
     setattr(before_start, GUARDED, True)
 
-    def _new_claim(
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Run the body, or return what stands for it where the run is that of a duplicate."""
+        answer = vars(self.request).get(canvas.ANSWER)
+        return super().__call__(*args, **kwargs) if answer is None else answer[0]
+
+    def _claim(
         self,
         task_id: str,
         call: Call,
-        asked: OnceOptions,
+        once: Mapping[str, Any] | Reservation | None,
         options: Mapping[str, Any],
-        *,
-        reserving: bool = False,
-    ) -> Claim:
-        if asked.force or not conf.enabled:
-            why = "once['force']" if asked.force else "the setting ENABLED"
-            logger.info("Queueing %s[%s] without a lock: %s", self.name, task_id, why)
-            return claims.unguarded(task_id)
-        check_installed()
-        leftovers.free_abandoned()
-        partly = reserving and not (asked.keys is None and asked.key is None)
-        lock = self._new_lock(task_id, call, asked, partly=partly)
-        if reserving:
-            lock = replace(lock, phase=Phase.RESERVED)
-            return claims.take(Claim(Header(), lock, conf.reserve))
-        claim = self._claim_of(lock, asked, options)
-        running = current_run(task_id)  # a task that replaces itself hands its lock on
-        if running is None or running.lock.key != lock.key:
-            return claims.take(claim)
-        with running.standing_still():
-            claim = claims.take(claim, running.lock)
-            if claim.holder is None:
-                running.hand_on()
-        return claim
+    ) -> tuple[OnceOptions, Claim]:
+        if isinstance(once, Reservation):
+            claim = claiming.reserved_claim(self, once.lock, call, once.asked, options)
+            return once.asked, claim
+        asked = self.once_options(once)
+        seconds = self._patience(asked)
+        return asked, claiming.new_claim(self, task_id, call, asked, options, seconds=seconds)
 
-    def _new_lock(
-        self, task_id: str, call: Call, asked: OnceOptions, *, partly: bool = False
-    ) -> Lock:
-        bound = bind(self, call.args, call.kwargs, partly=partly)
-        return claims.new_lock(
-            key_of_call(self.name, bound, asked),
-            self.name,
-            task_id,
-            label=label_of_call(self.name, bound, asked, partly=partly),
-            requester=asked_by().user_id,
-        )
+    def _policy(self, asked: OnceOptions) -> OnDuplicate:
+        if asked_by().source == "beat":
+            return "reject"  # its scheduler would log a traceback
+        return asked.on_duplicate or conf.on_duplicate
 
-    def _reserved_claim(
-        self, reservation: Reservation, call: Call, options: Mapping[str, Any]
-    ) -> Claim:
-        reserved, asked = reservation.lock, reservation.asked
-        if not reserved.token:
-            return claims.unguarded(reserved.owner)
-        lock = claims.new_lock(
-            reserved.key,
-            self.name,
-            reserved.owner,
-            label=label_of_call(self.name, bind(self, call.args, call.kwargs), asked),
-            requester=asked_by().user_id,
-        )
-        return claims.move(reserved, self._claim_of(lock, asked, options))
+    def _patience(self, asked: OnceOptions) -> float | None:
+        return asked.blocking_timeout if self._policy(asked) == "wait" else None
 
-    def _claim_of(self, lock: Lock, asked: OnceOptions, options: Mapping[str, Any]) -> Claim:
-        header = Header(lock.key, lock.token, asked.until, asked.timeout)
-        return Claim(header, lock, self.queued_seconds(asked.timeout, options))
-
-    def _carried_claim(
-        self, task_id: str, headers: Mapping[str, Any], options: Mapping[str, Any]
+    def _stand_in(
+        self, claim: Claim, asked: OnceOptions, call: Call, options: Mapping[str, Any]
     ) -> Claim | None:
-        """Return the claim of a message that carries an earlier one on, as a retry does."""
-        if not options.get("retries"):
+        """Return the claim of a message in the place of a duplicate, where others wait for it."""
+        joins = self._policy(asked) == "join"
+        followed = options.get("chain") or canvas.is_dispatched(options, running_id())
+        if not (canvas.is_awaited(options) or (joins and followed)):
             return None
-        running = current_run(task_id)
-        header = running.header if running else read_header(headers)
-        if header is None:
-            return None
-        if not header.key:
-            return claims.unguarded(task_id)
-        old = running.lock if running else Lock(header.key, task_id, header.token)
-        lock = claims.new_lock(header.key, self.name, task_id, label=old.label)
-        seconds = self.queued_seconds(header.timeout, options)
-        carried = Header(header.key, lock.token, header.until, header.timeout)
-        with running.standing_still() if running else nullcontext():
-            claim = claims.hand_over(old, Claim(carried, lock, seconds))
-            if running and not claim.header.previous:
-                running.hand_on()
-        return claim
+        assert claim.holder is not None  # noqa: S101
+        policy = "join" if joins else "skip"
+        report_duplicate(self, claim.lock, claim.holder, policy, asked, call)
+        return claims.standing_in(claim, joins=joins)
 
     def _refuse(
-        self, claim: Claim, asked: OnceOptions, call: Call, policy: OnDuplicate | None = None
+        self,
+        claim: Claim,
+        asked: OnceOptions,
+        call: Call,
+        options: Mapping[str, Any],
+        policy: OnDuplicate | None = None,
     ) -> Any:
         holder = claim.holder
         assert holder is not None  # noqa: S101
-        if policy is None:
-            beat = asked_by().source == "beat"  # its scheduler would log a traceback
-            policy = "reject" if beat else asked.on_duplicate or conf.on_duplicate
-        report_duplicate(self, claim.lock, holder, policy, asked, call)
-        if policy == "reject":
+        policy = policy or self._policy(asked)
+        dispatched = canvas.is_dispatched(options, running_id())
+        report_duplicate(self, claim.lock, holder, "skip" if dispatched else policy, asked, call)
+        if dispatched or policy == "reject":
+            if dispatched or options.get("chain"):
+                canvas.give_up(self, claim.lock.owner, options.get("chain"), holder.owner)
             return EagerResult(None, None, "REJECTED")  # type: ignore[arg-type]
+        if policy == "join":
+            return self.result_of(holder.owner, holder.key)
         raise claims.already_queued(self.name, holder)
 
     def once_options(self, once: Mapping[str, Any] | None = None) -> OnceOptions:
         """Return the options of a call: the task's, then the settings', then ``once``."""
         return OnceOptions.merge(self.once, conf.task_options(self.name), once or {})
+
+    def result_of(self, task_id: str, key: str) -> Any:
+        """Return the ``AsyncResult`` of a call, which tells its key to whoever wants to know."""
+        result = self.AsyncResult(task_id)
+        setattr(result, KEY, key)
+        return result
 
     def queued_seconds(self, timeout: float | None, options: Mapping[str, Any]) -> float:
         """Return the seconds to lock a call published with Celery's ``options``."""

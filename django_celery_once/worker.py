@@ -12,7 +12,7 @@ from celery import signals, states
 from celery.contrib.django.task import DjangoTask
 from celery.exceptions import Ignore, Reject
 
-from django_celery_once import claims, endings, leases, leftovers, requester
+from django_celery_once import canvas, claims, endings, leases, leftovers, requester
 from django_celery_once.claims import Run
 from django_celery_once.conf import conf
 from django_celery_once.exceptions import LockUnavailable
@@ -27,6 +27,8 @@ from django_celery_once.task import QueueOnce
 
 logger = logging.getLogger(__name__)
 
+#: Seconds between two looks at a task that a duplicate has joined within a canvas.
+JOIN_SECONDS = 1.0
 #: Celery's states at the end of a run. One that was cut off has none.
 OUTCOMES = {
     states.SUCCESS: Outcome.SUCCESS,
@@ -57,8 +59,13 @@ def guard(task: QueueOnce, task_id: str) -> None:
     if run_of(request) is not None:  # a subclass called super().before_start()
         return
     header = _header(task)
-    if header is None or not header.key:
-        return
+    if header is not None and header.duplicate_of:
+        _stand_in(task, header)
+    elif header is not None and header.key:
+        _let_in(task, header)
+
+
+def _let_in(task: QueueOnce, header: Header) -> None:
     lock = _running_lock(task, header)
     if header.until == "started":
         queued = replace(lock, run="")
@@ -68,17 +75,26 @@ def guard(task: QueueOnce, task_id: str) -> None:
     try:
         found, holder = open_store(conf.cache).start(lock, lease_seconds(task), again=header.again)
     except LockUnavailable as error:
-        logger.warning("%s; running %s[%s] without its lock", error, task.name, task_id)
+        logger.warning("%s; running %s[%s] without its lock", error, task.name, lock.owner)
         found, holder = Start.MINE, None  # its renewals take the lock when they can
     if found in {Start.TAKEN, Start.ANOTHER} and _has_ended(task, header):
         release_or_later(conf.cache, lock, lease_seconds(task))
-        logger.info("%s[%s] came again, but has already run to its end", task.name, task_id)
+        logger.info("%s[%s] came again, but has already run to its end", task.name, lock.owner)
         raise Ignore("already run to its end")
     if found is Start.ANOTHER and holder is not None:
         _stand_back(task, lock, holder)
     if found is Start.ELSEWHERE:
         _come_back(task, header)
     _begin(task, header, lock)
+
+
+def _stand_in(task: QueueOnce, header: Header) -> None:
+    """End a run that only stands for a duplicate, as its policy wants it."""
+    if not header.joins:
+        canvas.pass_over(task.request, task, header.duplicate_of)
+    elif not canvas.join(task.request, task, header.duplicate_of, header.joins):
+        _send_again(task, header, JOIN_SECONDS)
+        raise Ignore(f"waiting for {header.duplicate_of}")
 
 
 def end_run(sender: Any = None, task: Any = None, **ended: Any) -> None:
@@ -191,25 +207,24 @@ def _stand_back(task: QueueOnce, lock: Lock, holder: Lock) -> NoReturn:
 
 def _come_back(task: QueueOnce, header: Header) -> NoReturn:
     """Send the message again for when the other copy's lease may have lapsed."""
-    again = task.signature_from_request(
-        task.request,
-        countdown=conf.lease,
-        headers={
-            **(task.request.headers or {}),
-            NAME: replace(header, run="", again=True).as_message(),
-        },
-    )
     logger.warning(
         "%s[%s] is running elsewhere; looking again in %g seconds",
         task.name,
         task.request.id,
         conf.lease,
     )
+    _send_again(task, replace(header, run="", again=True), conf.lease)
+    raise Ignore("running elsewhere")
+
+
+def _send_again(task: QueueOnce, header: Header, seconds: float) -> None:
+    """Send the message that is here once more; raise ``Reject`` where the broker fails."""
+    headers = {**(task.request.headers or {}), NAME: header.as_message()}
+    again = task.signature_from_request(task.request, countdown=seconds, headers=headers)
     try:
         DjangoTask.apply_async(task, again.args, again.kwargs, **again.options)
     except Exception as error:
         raise Reject(error, requeue=True) from error
-    raise Ignore("running elsewhere")
 
 
 def _runs_again(task: QueueOnce, state: str | None, outcome: Any) -> bool:

@@ -79,11 +79,19 @@ class LockStore(Protocol):
 
     alias: str
 
-    def acquire(self, lock: Lock, timeout: float, replacing: Lock | None = None) -> Lock | None:
+    def acquire(
+        self,
+        lock: Lock,
+        timeout: float,
+        replacing: Lock | None = None,
+        *,
+        counted: bool = True,
+    ) -> Lock | None:
         """Take ``lock.key`` for ``timeout`` seconds and return ``None``, or the holder's lock.
 
         It is taken when it is free or belongs to ``replacing`` as in ``release``. Any other
-        holder keeps it: the hit is counted, and its record says so. Asking again with the same
+        holder keeps it: unless the call is to ask again (not ``counted``), the hit is counted,
+        and its record says so. Asking again with the same
         token is no second call (the client may repeat a command whose answer was lost). A
         successor with the same owner keeps ``since`` and ``hits``, and ``label`` and
         ``requester`` where it has none.

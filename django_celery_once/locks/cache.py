@@ -28,7 +28,14 @@ class CacheStore:
         self.alias = alias
         self._cache = cache
 
-    def acquire(self, lock: Lock, timeout: float, replacing: Lock | None = None) -> Lock | None:
+    def acquire(
+        self,
+        lock: Lock,
+        timeout: float,
+        replacing: Lock | None = None,
+        *,
+        counted: bool = True,
+    ) -> Lock | None:
         """Take the key or return the holder (``LockStore.acquire``)."""
         with self._guarded(lock.key):
             for _attempt in range(ATTEMPTS):
@@ -42,7 +49,9 @@ class CacheStore:
                     if held.owner != lock.owner:
                         self._cache.set(_hits_key(lock.key), 0, math.ceil(timeout))
                     return None
-                return None if held.token == lock.token else self._hit(held)
+                if held.token == lock.token:
+                    return None
+                return self._hit(held) if counted else replace(held, hits=self._hits(held.key))
         # A cache that hides its outage refuses to add and shows nothing: no duplicate.
         raise self._unavailable(lock.key, "it neither takes the lock nor shows a holder")
 

@@ -60,12 +60,18 @@ class RedisStore:
         with self._client("INFO") as client:
             return dict(client.info())
 
-    def acquire(self, lock: Lock, timeout: float, replacing: Lock | None = None) -> Lock | None:
+    def acquire(
+        self,
+        lock: Lock,
+        timeout: float,
+        replacing: Lock | None = None,
+        *,
+        counted: bool = True,
+    ) -> Lock | None:
         """Take the key or return the holder (``LockStore.acquire``)."""
         old = ("", "") if replacing is None else (replacing.token, replacing.run)
-        found = self._run(
-            ACQUIRE, lock.key, _ms(timeout), *old, lock.owner, lock.token, *_fields(lock)
-        )
+        who = (lock.owner, lock.token, int(counted))
+        found = self._run(ACQUIRE, lock.key, _ms(timeout), *old, *who, *_fields(lock))
         return None if found is None else _lock(lock.key, *found)
 
     def start(self, lock: Lock, lease: float, *, again: bool = False) -> tuple[Start, Lock | None]:

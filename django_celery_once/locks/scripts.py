@@ -18,24 +18,24 @@ class Script:
 _HELD = "local held = redis.call('HMGET', KEYS[1], 'token', 'run', 'owner')\n"
 _HOLDER = "{redis.call('HGETALL', KEYS[1]), redis.call('PTTL', KEYS[1])}"
 
-# ARGV: ttl in ms, token and run to replace, owner, token, then all fields.
+# ARGV: ttl in ms, token and run to replace, owner, token, hits to count, then all fields.
 ACQUIRE = Script(f"""{_HELD}
 local handed = ARGV[2] ~= '' and held[1] == ARGV[2]
   and (ARGV[3] == '' or not held[2] or held[2] == ARGV[3])
 if held[1] == ARGV[5] and not handed then return false end
 if held[1] and not handed then
-  redis.call('HINCRBY', KEYS[1], 'hits', 1)
+  if ARGV[6] ~= '0' then redis.call('HINCRBY', KEYS[1], 'hits', ARGV[6]) end
   return {_HOLDER}
 end
 if handed and held[3] == ARGV[4] then
   redis.call('HDEL', KEYS[1], 'run', 'started', 'worker', 'lease', 'sent_back')
   local said = {{token = true, phase = true, label = true, requester = true}}
-  for at = 6, #ARGV, 2 do
+  for at = 7, #ARGV, 2 do
     if said[ARGV[at]] then redis.call('HSET', KEYS[1], ARGV[at], ARGV[at + 1]) end
   end
 else
   if handed then redis.call('DEL', KEYS[1]) end
-  redis.call('HSET', KEYS[1], unpack(ARGV, 6))
+  redis.call('HSET', KEYS[1], unpack(ARGV, 7))
 end
 redis.call('PEXPIRE', KEYS[1], ARGV[1])
 return false

@@ -32,12 +32,19 @@ class Broken(CacheStore):
         super().__init__(sound.alias, sound._cache)
         self.promise = promise
 
-    def acquire(self, lock: Lock, timeout: float, replacing: Lock | None = None) -> Lock | None:
+    def acquire(
+        self,
+        lock: Lock,
+        timeout: float,
+        replacing: Lock | None = None,
+        *,
+        counted: bool = True,
+    ) -> Lock | None:
         """Refuse a free key, or forget that a lock must lapse."""
         if self.promise == "free keys are free":
             return lock
         kept = 60 if self.promise == "locks lapse" else timeout
-        return super().acquire(lock, kept, replacing)
+        return super().acquire(lock, kept, replacing, counted=counted)
 
     def start(self, lock: Lock, lease: float, *, again: bool = False) -> tuple[Start, Lock | None]:
         """Forget what was taken."""

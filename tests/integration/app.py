@@ -13,7 +13,11 @@ from kombu import pools
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "tests.integration.settings")
 
-app = Celery("integration", set_as_current=False, include=["tests.integration.tasks"])
+app = Celery(
+    "integration",
+    set_as_current=False,
+    include=["tests.integration.tasks", "tests.integration.canvas_tasks"],
+)
 
 
 def configure() -> None:

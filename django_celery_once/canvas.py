@@ -1,0 +1,124 @@
+"""Duplicates within chains, groups and chords: passed over, so that nothing waits for them."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from celery import states
+from celery.app.task import Context
+
+from django_celery_once.conf import conf
+from django_celery_once.exceptions import LockUnavailable
+from django_celery_once.locks import open_store
+
+logger = logging.getLogger(__name__)
+
+#: Where a request keeps what its run returns instead of running its body.
+ANSWER = "once_answer"
+
+
+def is_awaited(options: Mapping[str, Any]) -> bool:
+    """Return whether a group or chord counts on a call that is published with these options.
+
+    It may be a member itself, or the head of a chain that ends as one.
+    """
+    chain = options.get("chain")
+    return any(
+        last.get("group_id") or last.get("chord")
+        for last in (options, *(map(_options, _ends(chain[0])) if chain else ()))
+    )
+
+
+def is_dispatched(options: Mapping[str, Any], running_id: str) -> bool:
+    """Return whether the task that runs here sends a call as the next of its canvas."""
+    return bool(running_id) and (
+        options.get("parent_id") == running_id or options.get("chain") is not None
+    )
+
+
+def give_up(task: Any, task_id: str, chain: Any, holder_id: str) -> None:
+    """End a duplicate and the rest of its chain (the last link first), none of which will run.
+
+    What a group or chord counts on succeeds with ``None``; of the others, which somebody may
+    wait for, it is told that they were revoked. Never raise.
+    """
+    own = {"options": {"task_id": task_id}}
+    for link in (own, *(chain or ())):
+        for signature in _ends(link):
+            try:
+                _give_up(task.app, _options(signature), holder_id)
+            except Exception:
+                logger.exception("Could not end a chain at a duplicate of %s", holder_id)
+
+
+def pass_over(request: Any, task: Any, holder_id: str) -> None:
+    """Let a run end with ``None`` at once, and its chain with it."""
+    chain, request.chain, request.callbacks = request.chain, None, None
+    give_up(task, "", chain, holder_id)
+    vars(request)[ANSWER] = (None,)
+
+
+def join(request: Any, task: Any, holder_id: str, key: str) -> bool:
+    """Let a run end as the holder's did; return false while the holder is under way.
+
+    Raise what the holder raised.
+    """
+    result = task.AsyncResult(holder_id)
+    try:
+        state = result.state
+    except Exception:
+        # Each backend's client has errors of its own, and "disabled" is one of them.
+        logger.debug("No result to be had for %s", holder_id, exc_info=True)
+        state = states.PENDING
+    if state not in states.READY_STATES:
+        if _holds(key, holder_id):
+            return False
+        vars(request)[ANSWER] = (None,)
+        return True
+    vars(request)[ANSWER] = (result.get(disable_sync_subtasks=False),)
+    return True
+
+
+def _holds(key: str, holder_id: str) -> bool:
+    try:
+        lock = open_store(conf.cache).inspect(key)
+    except LockUnavailable:
+        return True
+    return lock is not None and lock.owner == holder_id
+
+
+def _give_up(app: Any, options: Mapping[str, Any], holder_id: str) -> None:
+    task_id = options.get("task_id")
+    if not task_id:
+        return
+    if not (options.get("group_id") or options.get("chord")):
+        app.backend.mark_as_revoked(task_id, f"its chain ended at a duplicate of {holder_id}")
+        return
+    context = Context(
+        id=task_id,
+        group=options.get("group_id"),
+        group_index=options.get("group_index"),
+        chord=options.get("chord"),
+        root_id=options.get("root_id"),
+    )
+    app.backend.mark_as_done(task_id, None, request=context)
+
+
+def _ends(signature: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    """Yield the single tasks whose results stand for that of a signature."""
+    kind, inner = signature.get("task"), signature.get("kwargs") or {}
+    if kind == "celery.chord":
+        yield from _ends(inner["body"])
+    elif kind == "celery.chain":
+        yield from _ends(inner["tasks"][-1])
+    elif kind == "celery.group":
+        for member in inner["tasks"]:
+            yield from _ends(member)
+    else:
+        yield signature
+
+
+def _options(signature: Mapping[str, Any]) -> Mapping[str, Any]:
+    return signature.get("options") or {}

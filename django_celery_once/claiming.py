@@ -1,0 +1,139 @@
+"""How a call gets the key of its lock: a new one, a reserved one, one that is carried on."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from contextlib import nullcontext
+from dataclasses import replace
+from typing import Any
+
+from django_celery_once import claims, leftovers
+from django_celery_once.arguments import Call
+from django_celery_once.binding import bind, key_of_call, label_of_call
+from django_celery_once.claims import Claim
+from django_celery_once.conf import conf
+from django_celery_once.gate import check_installed
+from django_celery_once.header import Header, read_header
+from django_celery_once.locks import Lock, Phase
+from django_celery_once.options import OnceOptions
+from django_celery_once.running import asked_by, current_run, run_before
+from django_celery_once.signals import Outcome, lock_released
+from django_celery_once.waiting import take_within
+
+logger = logging.getLogger(__name__)
+
+
+def new_claim(
+    task: Any,
+    task_id: str,
+    call: Call,
+    asked: OnceOptions,
+    options: Mapping[str, Any],
+    *,
+    seconds: float | None = None,
+) -> Claim:
+    """Take the lock of a new call, published with Celery's ``options``.
+
+    Wait for it for so many ``seconds`` where another has it.
+    """
+    if not _is_guarded(task, task_id, asked):
+        return claims.unguarded(task_id)
+    claim = _claim_of(task, _new_lock(task, task_id, call, asked), asked, options)
+    # A task that replaces itself hands its lock on, and so does one to the next of its chain.
+    running = current_run(task_id) or run_before(options)
+    if running is None or running.lease is None or running.lock.key != claim.lock.key:
+        return _take(claim, seconds)
+    with running.standing_still():
+        last = None if running.lock.owner == task_id else claims.last_record(running.lock)
+        claim = claims.take(claim, running.lock)
+        if claim.holder is None:
+            running.hand_on()
+    if claim.holder is None and last is not None:
+        lock_released.send_robust(sender=type(task), lock=last, outcome=Outcome.SUCCESS)
+    return claim
+
+
+def new_reservation(
+    task: Any, task_id: str, call: Call, asked: OnceOptions, *, seconds: float | None = None
+) -> Claim:
+    """Take the lock of a call to come; arguments that its key does not need may be missing.
+
+    Wait for it for so many ``seconds`` where another has it.
+    """
+    if not _is_guarded(task, task_id, asked):
+        return claims.unguarded(task_id)
+    partly = not (asked.keys is None and asked.key is None)
+    lock = _new_lock(task, task_id, call, asked, partly=partly)
+    return _take(Claim(Header(), replace(lock, phase=Phase.RESERVED), conf.reserve), seconds)
+
+
+def reserved_claim(
+    task: Any, reserved: Lock, call: Call, asked: OnceOptions, options: Mapping[str, Any]
+) -> Claim:
+    """Move the lock of a reservation to its call."""
+    if not reserved.token:
+        return claims.unguarded(reserved.owner)
+    lock = claims.new_lock(
+        reserved.key,
+        task.name,
+        reserved.owner,
+        label=label_of_call(task.name, bind(task, call.args, call.kwargs), asked),
+        requester=asked_by().user_id,
+    )
+    return claims.move(reserved, _claim_of(task, lock, asked, options))
+
+
+def carried_claim(
+    task: Any, task_id: str, headers: Mapping[str, Any], options: Mapping[str, Any]
+) -> Claim | None:
+    """Return the claim of a message that carries an earlier one on, as a retry does."""
+    if not options.get("retries"):
+        return None
+    running = current_run(task_id)
+    header = running.header if running else read_header(headers)
+    if header is None:
+        return None
+    if not header.key:
+        return claims.unguarded(task_id)
+    old = running.lock if running else Lock(header.key, task_id, header.token)
+    lock = claims.new_lock(header.key, task.name, task_id, label=old.label)
+    seconds = task.queued_seconds(header.timeout, options)
+    carried = Header(header.key, lock.token, header.until, header.timeout)
+    with running.standing_still() if running else nullcontext():
+        claim = claims.hand_over(old, Claim(carried, lock, seconds))
+        if running and not claim.header.previous:
+            running.hand_on()
+    return claim
+
+
+def _is_guarded(task: Any, task_id: str, asked: OnceOptions) -> bool:
+    if asked.force or not conf.enabled:
+        why = "once['force']" if asked.force else "the setting ENABLED"
+        logger.info("Queueing %s[%s] without a lock: %s", task.name, task_id, why)
+        return False
+    check_installed()
+    leftovers.free_abandoned()
+    return True
+
+
+def _take(claim: Claim, seconds: float | None) -> Claim:
+    return claims.take(claim) if seconds is None else take_within(claim, seconds)
+
+
+def _new_lock(
+    task: Any, task_id: str, call: Call, asked: OnceOptions, *, partly: bool = False
+) -> Lock:
+    bound = bind(task, call.args, call.kwargs, partly=partly)
+    return claims.new_lock(
+        key_of_call(task.name, bound, asked),
+        task.name,
+        task_id,
+        label=label_of_call(task.name, bound, asked, partly=partly),
+        requester=asked_by().user_id,
+    )
+
+
+def _claim_of(task: Any, lock: Lock, asked: OnceOptions, options: Mapping[str, Any]) -> Claim:
+    header = Header(lock.key, lock.token, asked.until, asked.timeout)
+    return Claim(header, lock, task.queued_seconds(asked.timeout, options))
