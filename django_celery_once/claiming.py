@@ -17,7 +17,7 @@ from django_celery_once.gate import check_installed
 from django_celery_once.header import Header, read_header
 from django_celery_once.locks import Lock, Phase
 from django_celery_once.options import OnceOptions
-from django_celery_once.running import asked_by, current_run, run_before
+from django_celery_once.running import asked_by, current_run, run_here, running_id
 from django_celery_once.signals import Outcome, lock_released
 from django_celery_once.waiting import take_within
 
@@ -40,10 +40,13 @@ def new_claim(
     if not _is_guarded(task, task_id, asked):
         return claims.unguarded(task_id)
     claim = _claim_of(task, _new_lock(task, task_id, call, asked), asked, options)
-    # A task that replaces itself hands its lock on, and so does one to the next of its chain.
-    running = current_run(task_id) or run_before(options)
+    running = run_here()
     if running is None or running.lease is None or running.lock.key != claim.lock.key:
         return _take(claim, seconds)
+    if running_id() not in (task_id, options.get("parent_id")):
+        return claims.take(claim)  # its own end can't be waited for
+    # A task that replaces itself hands its lock on, and so does one to the next of its chain,
+    # which Celery sends, with it as the parent, when its body has ended.
     with running.standing_still():
         last = None if running.lock.owner == task_id else claims.last_record(running.lock)
         claim = claims.take(claim, running.lock)

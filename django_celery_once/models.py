@@ -202,6 +202,9 @@ class BlockedAttempt(models.Model):
 
         RAISE = "raise", _("refused (AlreadyQueued)")
         REJECT = "reject", _("refused quietly")
+        JOIN = "join", _("given the result of the first")
+        WAIT = "wait", _("refused after a wait")
+        SKIP = "skip", _("passed over in a chain or group")
         REVOKE = "revoke", _("revoked at its start")
 
     id = models.BigAutoField(primary_key=True)

@@ -132,24 +132,15 @@ def running_id() -> str:
     return "" if running is None else running.request.id or ""
 
 
-def run_before(options: Any) -> Run | None:
-    """Return the guarded run under way here that sends a call as the next of its chain.
-
-    Its body has ended: Celery publishes a task's chain and callbacks, with it as their parent,
-    before it ends the run.
-    """
+def run_here() -> Run | None:
+    """Return the guarded run under way here."""
     running = _task_running_here()
-    if running is None or not running.request.id or options.get("parent_id") != running.request.id:
-        return None
-    return run_of(running.request)
+    return None if running is None else run_of(running.request)
 
 
 def current_run(task_id: str) -> Run | None:
     """Return the guarded run under way here, if its task has this id."""
-    running = _task_running_here()
-    if running is None or running.request.id != task_id:
-        return None
-    return run_of(running.request)
+    return run_here() if task_id == running_id() else None
 
 
 def know_message(run: str, message: Any) -> None:

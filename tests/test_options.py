@@ -35,6 +35,11 @@ def make_value(*_args: object) -> str:
         ({"until": "started"}, {"until": "started"}),
         ({"force": True}, {"force": True}),
         ({"graceful": True, "on_duplicate": "reject"}, {"on_duplicate": "reject"}),
+        ({"blocking": True}, {"on_duplicate": "wait"}),
+        ({"blocking": False}, {"on_duplicate": "raise"}),
+        ({"blocking": True, "graceful": False}, {"on_duplicate": "wait"}),
+        ({"blocking": False, "graceful": True}, {"on_duplicate": "reject"}),
+        ({"blocking_timeout": 5}, {"blocking_timeout": 5}),
     ],
 )
 def test_reads(once: dict[str, Any], read: dict[str, Any]) -> None:
@@ -58,7 +63,11 @@ def test_reads(once: dict[str, Any], read: dict[str, Any]) -> None:
         ({"timeout": -1}, ValueError, r"once\['timeout'\] must be more than 0 seconds"),
         ({"timeout": float("inf")}, ValueError, r"once\['timeout'\] must be more than 0"),
         ({"timeout": float("nan")}, ValueError, r"once\['timeout'\] must be more than 0"),
-        ({"on_duplicate": "ignore"}, ValueError, r"must be one of 'raise', 'reject', not 'ignore'"),
+        (
+            {"on_duplicate": "ignore"},
+            ValueError,
+            r"must be one of 'raise', 'reject', 'join', 'wait', not 'ignore'",
+        ),
         ({"until": ["started"]}, ValueError, r"once\['until'\] must be one of"),
         ({"graceful": 1}, TypeError, r"once\['graceful'\] must be True or False, not 1"),
         ({"unlock_before_run": "yes"}, TypeError, r"\['unlock_before_run'\] must be True or"),
@@ -80,6 +89,7 @@ def test_refuses(once: Any, kind: type[Exception], words: str) -> None:
     [
         ({"keys": ["a"], "key": make_value}, "exclude each other"),
         ({"graceful": True, "on_duplicate": "raise"}, "contradicts"),
+        ({"graceful": True, "blocking": True}, "contradicts"),
         ({"until": "finished", "unlock_before_run": True}, "contradicts"),
     ],
 )

@@ -61,6 +61,7 @@ def test_a_chain_stops_quietly_at_a_duplicate(held: str) -> None:
         value(result)
     with pytest.raises(TaskRevokedError):
         value(result.parent)
+    assert result.parent is not None
     assert value(result.parent.parent) == 1
     assert not ran(last)
 
@@ -75,7 +76,9 @@ def test_the_head_of_a_chain_is_answered_as_any_call(held: str) -> None:
     last = new_name()
     with pytest.raises(AlreadyQueued):
         chain(number.si(held, 1), plain.si(last, 2)).delay()
-    result = chain(number.si(held, 1).set(once={"graceful": True}), plain.si(last, 2)).delay()
+    head = number.si(held, 1)
+    head.options["once"] = {"graceful": True}
+    result = chain(head, plain.si(last, 2)).delay()
     with pytest.raises(TaskRevokedError):
         value(result)
     assert not ran(last)
