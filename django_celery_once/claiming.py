@@ -83,6 +83,7 @@ def reserved_claim(
         reserved.owner,
         label=label_of_call(task.name, bind(task, call.args, call.kwargs), asked),
         requester=asked_by().user_id,
+        until=asked.until,
     )
     return claims.move(reserved, _claim_of(task, lock, asked, options))
 
@@ -101,8 +102,8 @@ def carried_claim(
         return claims.unguarded(task_id)
     old = running.lock if running else Lock(header.key, task_id, header.token)
     lock = claims.new_lock(header.key, task.name, task_id, label=old.label)
-    seconds = task.queued_seconds(header.timeout, options)
-    carried = Header(header.key, lock.token, header.until, header.timeout)
+    seconds = max(task.queued_seconds(header.timeout, options), header.kept_seconds)
+    carried = replace(header, token=lock.token, again=False, run="", previous="")
     with running.standing_still() if running else nullcontext():
         claim = claims.hand_over(old, Claim(carried, lock, seconds))
         if running and not claim.header.previous:
@@ -134,9 +135,10 @@ def _new_lock(
         task_id,
         label=label_of_call(task.name, bound, asked, partly=partly),
         requester=asked_by().user_id,
+        until=asked.until,
     )
 
 
 def _claim_of(task: Any, lock: Lock, asked: OnceOptions, options: Mapping[str, Any]) -> Claim:
-    header = Header(lock.key, lock.token, asked.until, asked.timeout)
-    return Claim(header, lock, task.queued_seconds(asked.timeout, options))
+    seconds = task.queued_seconds(asked.timeout, options, kept=asked.until == "expired")
+    return Claim(claims.new_header(lock.key, lock.token, asked, seconds), lock, seconds)

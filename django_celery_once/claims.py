@@ -16,6 +16,7 @@ from django_celery_once.exceptions import AlreadyQueued, LockUnavailable
 from django_celery_once.header import Header
 from django_celery_once.leases import Lease
 from django_celery_once.locks import Lock, Phase, open_store
+from django_celery_once.options import OnceOptions
 from django_celery_once.releases import release_later, release_or_later
 from django_celery_once.signals import Outcome, lock_released
 
@@ -86,6 +87,7 @@ def new_lock(
     phase: Phase = Phase.QUEUED,
     label: str = "",
     requester: str = "",
+    until: str = "",
 ) -> Lock:
     """Return the record of a lock asked for now."""
     return Lock(
@@ -97,6 +99,20 @@ def new_lock(
         since=time.time(),
         label=label,
         requester=requester,
+        until=until if until == "expired" else "",
+    )
+
+
+def new_header(key: str, token: str, asked: OnceOptions, seconds: float) -> Header:
+    """Return the header of a new message; ``seconds``: for how long its key may be kept."""
+    expires = asked.until == "expired"
+    return Header(
+        key,
+        token,
+        asked.until,
+        asked.timeout,
+        kept_until=time.time() + seconds if expires else 0.0,
+        release_on_failure=asked.release_on_failure,
     )
 
 
@@ -132,7 +148,8 @@ def requeued(header: Header, lock: Lock, task_name: str, seconds: float | None =
     waiting = replace(
         lock, run="", started=0.0, worker="", phase=Phase.QUEUED, task=task_name, since=time.time()
     )
-    return Claim(replace(header, run=""), waiting, seconds or header.timeout or conf.timeout)
+    seconds = max(seconds or header.timeout or conf.timeout, header.kept_seconds)
+    return Claim(replace(header, run=""), waiting, seconds)
 
 
 def take(claim: Claim, replacing: Lock | None = None, *, counted: bool = True) -> Claim:

@@ -11,7 +11,7 @@ from typing import Any
 from django.core.exceptions import ImproperlyConfigured
 
 from django_celery_once import keys
-from django_celery_once.options import read_standing_options
+from django_celery_once.options import check_combination, read_standing_options
 
 #: Where the body of a class that has none comes from.
 NO_BODY = "celery.app.task"
@@ -35,6 +35,7 @@ def definition_errors(cls: Any, once: Mapping[str, Any]) -> list[str]:
     """Return what is wrong with the ``once`` options of a task's class."""
     try:
         options = read_standing_options(once)
+        check_combination({**read_standing_options(cls.once), **options})
     except (TypeError, ValueError) as error:
         return [str(error)]
     if cls.run.__module__ == NO_BODY:

@@ -10,11 +10,12 @@ from typing import Any
 from celery import signals
 
 from django_celery_once import claims
+from django_celery_once.claims import Claim
 from django_celery_once.conf import conf
 from django_celery_once.exceptions import LockUnavailable
 from django_celery_once.header import NAME, Header, read_header
 from django_celery_once.leases import RENEWALS
-from django_celery_once.locks import Lock, open_store
+from django_celery_once.locks import Lock, Phase, open_store
 from django_celery_once.releases import release_or_later
 from django_celery_once.running import lease_seconds
 from django_celery_once.signals import Outcome, lock_released
@@ -52,22 +53,52 @@ def mark_run(task: Any, request: dict[str, Any]) -> Header | None:
 
 
 def release(task: Any, task_id: str, header: Header | None, outcome: Outcome) -> None:
-    """Free the lock of a message that will not run (again); never raise."""
-    if header is None or not header.key:
-        return
-    last = release_or_later(conf.cache, _lock(task_id, header), lease_seconds(task))
+    """Free the lock of a message that will not run; never raise."""
+    if header is not None and header.key:
+        free(task, _lock(task_id, header), outcome)
+
+
+def free(task: Any, lock: Lock, outcome: Outcome) -> None:
+    """Free a lock, now or as soon as the store answers; never raise."""
+    last = release_or_later(conf.cache, lock, lease_seconds(task))
     if last is not None:
         lock_released.send_robust(sender=type(task), lock=last, outcome=outcome)
 
 
-def shorten(task: Any, task_id: str, header: Header | None, seconds: float) -> None:
-    """Leave a lock ``seconds`` more; never raise."""
-    if header is None or not header.key:
+def end(task: Any, header: Header, lock: Lock, outcome: Outcome) -> None:
+    """Free the lock of a run that has ended, or keep it for its whole time; never raise."""
+    if not _is_kept(header, outcome):
+        free(task, lock, outcome)
         return
+    kept = replace(
+        claims.requeued(header, lock, task.name).lock, token=claims.new_token(), phase=Phase.KEPT
+    )
+    claims.hand_over(lock, Claim(header, kept, header.kept_seconds))
+
+
+def end_killed(task: Any, task_id: str, header: Header | None) -> None:
+    """Do as ``end`` for a run that could not do it itself; never raise."""
+    if header is not None and header.key:
+        end(task, header, _lock(task_id, header), Outcome.KILLED)
+
+
+def _is_kept(header: Header, outcome: Outcome) -> bool:
+    failed = outcome in {Outcome.FAILURE, Outcome.KILLED}
+    return header.kept_seconds > 0 and not (failed and header.release_on_failure)
+
+
+def shorten(task_id: str, header: Header | None, seconds: float) -> None:
+    """Leave the lock of a run that is being ended ``seconds`` more; never raise."""
+    if header is not None and header.key and not _is_kept(header, Outcome.KILLED):
+        leave(_lock(task_id, header), seconds)
+
+
+def leave(lock: Lock, seconds: float) -> None:
+    """Set what is left of a lock, in seconds; never raise."""
     try:
-        open_store(conf.cache).shorten(_lock(task_id, header), seconds)
+        open_store(conf.cache).shorten(lock, seconds)
     except LockUnavailable as error:
-        logger.warning("%s; the lock of %s lapses with its lease", error, task_id)
+        logger.warning("%s; the lock of %s lapses with its lease", error, lock.owner)
 
 
 def back_to_the_queue(task: Any, task_id: str, header: Header | None) -> None:
@@ -90,7 +121,7 @@ def on_revoked(
     if not terminated:
         release(sender, request.id, header, Outcome.REVOKED)
     else:
-        shorten(sender, request.id, header, conf.lease * 1.2 / RENEWALS)
+        shorten(request.id, header, conf.lease * 1.2 / RENEWALS)
 
 
 def on_unknown(message: Any = None, id: str = "", **_signal: Any) -> None:  # noqa: A002
@@ -120,8 +151,8 @@ def _header_of_call(task: QueueOnce, request: Mapping[str, Any]) -> Header | Non
         # The run will say what is wrong with its arguments.
         logger.debug("No key for %s", request.get("id"), exc_info=True)
         return None
-    return Header(key, claims.new_token(), asked.until, asked.timeout)
+    return claims.new_header(key, claims.new_token(), asked, asked.timeout or conf.timeout)
 
 
 def _lock(task_id: str, header: Header) -> Lock:
-    return Lock(header.key, task_id, header.token, run=header.run)
+    return Lock(header.key, task_id, header.token, run=header.run, until=header.keeps)

@@ -18,7 +18,8 @@ class AlreadyQueued(CeleryOnceError):
     ``countdown`` is what is left of the lock, in float seconds: after it the lock is gone
     unless a worker renews it, which it does for as long as the task runs. ``task_id`` is the
     id of the task that holds the lock, ``phase`` is ``"reserved"`` (it is queued when its
-    caller's transaction commits), ``"queued"`` or ``"running"``, ``since`` the aware time of
+    caller's transaction commits), ``"queued"``, ``"running"`` or ``"kept"`` (it has ended, but
+    runs at most once in its time), ``since`` the aware time of
     the accepted call, ``label`` the words that the developer chose for it and
     ``requested_by`` the primary key of the user who asked for it (a string, empty when nobody
     was logged in).
@@ -57,6 +58,11 @@ class AlreadyQueued(CeleryOnceError):
     def _describe(self) -> str:
         if not self.task_name:
             return f"The task is already queued; its lock expires in {self.countdown:g} seconds."
+        if self.phase == "kept":
+            return (
+                f"{self.task_name} has run as task {self.task_id}, and does so at most once in its "
+                f"time; its lock {self.key} is kept for {self.countdown:.1f} seconds more."
+            )
         phase = "running" if self.phase == "running" else "queued"
         left = f"has {self.countdown:.1f} seconds left"
         return (

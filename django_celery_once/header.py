@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -16,13 +17,15 @@ class Header:
     """What a message says of its lock.
 
     ``token`` is new at every publish. ``timeout`` (seconds) is there where the call had its
-    own. A header without a key belongs to a call that was forced: its run is not guarded.
-    ``again`` marks a message that a worker sent back because another copy of it was running.
-    ``run`` is no part of a message: the worker's main process gives it to the child, so that
-    both know which run is meant. ``previous`` is an earlier token that the lock may still
-    have, where moving it to this message had no answer. ``duplicate_of`` is the id of the task
-    in flight where this message only stands for a duplicate within a canvas; with ``joins``,
-    the key of that task, its value is to be that task's.
+    own; ``kept_until`` (epoch seconds) where the key is kept until then whatever the result is,
+    unless that is a failure and ``release_on_failure``. A header without a key belongs to a call
+    that was forced: its run is not guarded. ``again`` marks a message that a worker sent back
+    because another copy of it was running. ``run`` is no part of a message: the worker's main
+    process gives it to the child, so that both know which run is meant. ``previous`` is an
+    earlier token that the lock may still have, where moving it to this message had no answer.
+    ``duplicate_of`` is the id of the task in flight where this message only stands for a
+    duplicate within a canvas; with ``joins``, the key of that task, its value is to be that
+    task's.
     """
 
     key: str = ""
@@ -34,6 +37,18 @@ class Header:
     previous: str = ""
     duplicate_of: str = ""
     joins: str = ""
+    kept_until: float = 0.0
+    release_on_failure: bool = False
+
+    @property
+    def keeps(self) -> str:
+        """Return what the lock is to know of ``until``."""
+        return self.until if self.until == "expired" else ""
+
+    @property
+    def kept_seconds(self) -> float:
+        """Return for how many seconds from now the key is kept at least."""
+        return max(0.0, self.kept_until - time.time())
 
     def as_message(self) -> dict[str, Any]:
         """Return the header's fields that differ from their defaults."""
@@ -45,6 +60,8 @@ class Header:
             "previous": self.previous,
             "duplicate_of": self.duplicate_of,
             "joins": self.joins,
+            "kept_until": self.kept_until,
+            "release_on_failure": self.release_on_failure,
         }
         message = {name: value for name, value in fields.items() if value}
         if self.until != "finished":

@@ -9,7 +9,7 @@ from difflib import get_close_matches
 from typing import Any, Literal, get_args
 
 OnDuplicate = Literal["raise", "reject", "join", "wait"]
-Until = Literal["finished", "started"]
+Until = Literal["finished", "started", "expired"]
 
 #: How long a call waits for its key where it is not told, in seconds.
 BLOCKING_TIMEOUT = 10.0
@@ -31,7 +31,8 @@ class OnceOptions:
     that gets the call's arguments and returns the value to make the key of, ``label`` a format
     string over the arguments or a callable. ``timeout`` is in seconds (``None``: the setting),
     ``on_duplicate`` likewise; where it is ``"wait"``, a call waits ``blocking_timeout`` seconds
-    for its key. ``force`` queues the call without asking for the lock.
+    for its key. ``release_on_failure`` frees a key that is kept until it has ``"expired"`` when
+    its run fails. ``force`` queues the call without asking for the lock.
     """
 
     keys: tuple[str, ...] | None = None
@@ -41,6 +42,7 @@ class OnceOptions:
     on_duplicate: OnDuplicate | None = None
     blocking_timeout: float = BLOCKING_TIMEOUT
     until: Until = "finished"
+    release_on_failure: bool = False
     force: bool = False
 
     @classmethod
@@ -53,7 +55,23 @@ class OnceOptions:
                 merged.pop("keys", None)
                 merged.pop("key", None)
             merged.update(given)
+        check_combination(merged)
         return cls(**merged)
+
+
+def check_combination(options: Mapping[str, Any]) -> None:
+    """Raise ``ValueError`` for checked options that make no sense together."""
+    if options.get("until") == "expired":
+        if options.get("timeout") is None:
+            raise ValueError(
+                "once['until'] = 'expired' needs once['timeout'], the seconds in which the task "
+                "runs at most once"
+            )
+    elif options.get("release_on_failure"):
+        raise ValueError(
+            "once['release_on_failure'] needs once['until'] = 'expired'; otherwise a failure "
+            "frees the key anyway"
+        )
 
 
 def read_options(once: Mapping[str, Any]) -> dict[str, Any]:
@@ -172,5 +190,6 @@ OPTIONS: dict[str, Callable[[str, object], Any]] = {
     "on_duplicate": _check_on_duplicate,
     "blocking_timeout": check_seconds,
     "until": lambda name, value: check_choice(name, value, get_args(Until)),
+    "release_on_failure": check_bool,
     "force": check_bool,
 }

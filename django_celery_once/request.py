@@ -10,7 +10,6 @@ from celery.worker.request import Request
 from django_celery_once import endings
 from django_celery_once.header import Header
 from django_celery_once.running import know_message
-from django_celery_once.signals import Outcome
 
 logger = logging.getLogger(__name__)
 
@@ -40,7 +39,7 @@ class OnceRequest(Request):
         """Release the lock of a run that was cut off in this process, and comes no more."""
         super().acknowledge()
         if self.once_cut_off:
-            endings.release(self.task, self.id, self.once_header, Outcome.KILLED)
+            endings.end_killed(self.task, self.id, self.once_header)
 
     def reject(self, requeue: bool = False) -> None:
         """Remember that the message comes again, and wait for it under its lock."""
@@ -67,8 +66,8 @@ class OnceRequest(Request):
         """Let the lock of a run beyond its hard time limit go as soon as it is killed."""
         super().on_timeout(soft, timeout)
         if not soft and self.acknowledged and not self.once_requeued:
-            endings.shorten(self.task, self.id, self.once_header, endings.KILL_SECONDS)
+            endings.shorten(self.id, self.once_header, endings.KILL_SECONDS)
 
     def _release_if_done(self) -> None:
         if self.acknowledged and not self.once_requeued:
-            endings.release(self.task, self.id, self.once_header, Outcome.KILLED)
+            endings.end_killed(self.task, self.id, self.once_header)

@@ -139,7 +139,9 @@ def find_out(reference: Reference) -> Status:
         logger.warning("The lock %s can't be looked up", reference.key, exc_info=True)
         return Status(State.UNREACHABLE, reference)
     if lock is not None and reference.task_id in ("", lock.owner):
-        return _by_lock(replace(reference, task_id=lock.owner), lock)
+        reference = replace(reference, task_id=lock.owner)
+        if lock.phase is not Phase.KEPT:
+            return _by_lock(reference, lock)
     result = current_app.AsyncResult(reference.task_id) if reference.task_id else None
     state = _OF_RESULT.get(_state_of(result))
     if state is None:

@@ -42,7 +42,9 @@ class QueueOnce(_Task):
     - ``on_duplicate``: ``"raise"``; ``"reject"`` (also ``graceful=True``, as in celery-once);
       ``"join"``, to get the result of the task in flight; or ``"wait"`` (also
       ``blocking=True``) for the key, at most ``blocking_timeout`` seconds;
-    - ``until``: ``"finished"`` or ``"started"`` (also ``unlock_before_run=True``).
+    - ``until``: ``"finished"``; ``"started"`` (also ``unlock_before_run=True``); or
+      ``"expired"``, at most once in ``timeout`` seconds, however soon it ends, where
+      ``release_on_failure`` frees the key of a run that fails.
 
     ``apply_async(once={…})`` overrides them for one call; there, ``{"force": True}`` queues
     it whatever is under way.
@@ -252,9 +254,16 @@ class QueueOnce(_Task):
         setattr(result, KEY, key)
         return result
 
-    def queued_seconds(self, timeout: float | None, options: Mapping[str, Any]) -> float:
-        """Return the seconds to lock a call published with Celery's ``options``."""
+    def queued_seconds(
+        self, timeout: float | None, options: Mapping[str, Any], *, kept: bool = False
+    ) -> float:
+        """Return the seconds to lock a call published with Celery's ``options``.
+
+        ``kept``: for its whole time, also where its message expires before.
+        """
         limits = {"expires": self.expires, **options}
+        if kept:
+            limits["expires"] = None
         return queued_seconds(timeout or conf.timeout, limits, self.app.timezone)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING
@@ -81,14 +82,31 @@ def ago(seconds: float) -> str:
     return text % {"count": count}
 
 
+def ahead(seconds: float) -> str:
+    """Return ``in 30 seconds``, ``in 4 minutes``, rounded up, in the current language."""
+    if seconds <= MINUTE:
+        count = math.ceil(seconds)
+        text = ngettext("in %(count)d second", "in %(count)d seconds", count)
+    elif seconds <= HOUR:
+        count = math.ceil(seconds / MINUTE)
+        text = ngettext("in %(count)d minute", "in %(count)d minutes", count)
+    elif seconds <= DAY:
+        count = math.ceil(seconds / HOUR)
+        text = ngettext("in %(count)d hour", "in %(count)d hours", count)
+    else:
+        count = math.ceil(seconds / DAY)
+        text = ngettext("in %(count)d day", "in %(count)d days", count)
+    return text % {"count": count}
+
+
 @dataclass(frozen=True, slots=True)
 class Wording:
     """The sentences for people, each of which can be another.
 
-    ``%(label)s`` is the thing that was asked for, ``%(ago)s`` since when ("4 minutes ago") and
-    ``%(name)s`` who else did. A ``template`` is rendered instead of all sentences about
-    duplicates, with ``sentence``, ``label``, ``ago``, ``name``, ``asker`` (a name of
-    ``Asker``) and ``duplicate``.
+    ``%(label)s`` is the thing that was asked for, ``%(ago)s`` since when ("4 minutes ago"),
+    ``%(ahead)s`` when it can be had again and ``%(name)s`` who else asked. A ``template`` is
+    rendered instead of all sentences about duplicates, with ``sentence``, ``label``, ``ago``,
+    ``ahead``, ``name``, ``asker`` (a name of ``Asker``) and ``duplicate``.
     """
 
     # Translators: %(label)s is a noun of any gender, without an article: "monthly report".
@@ -103,6 +121,10 @@ class Wording:
     unknown: Words = _(
         "This %(label)s is already being prepared (started %(ago)s). "
         "You don't need to send it again."
+    )
+    # Translators: %(ahead)s is "in 4 minutes".
+    kept: Words = _(
+        "This %(label)s was already made (asked for %(ago)s). You can ask for it again %(ahead)s."
     )
     unavailable: Words = _(
         "We couldn't confirm your request. Nothing was submitted; please try again."
@@ -123,9 +145,12 @@ class Wording:
             # Translators: the %(label)s of the sentences, where nothing better is known.
             "label": label or pgettext("what somebody asked for", "request"),
             "ago": ago(seconds),
+            "ahead": ahead(duplicate.countdown),
             "name": name or gettext("A colleague"),
         }
-        sentence = capfirst(str(self._choose(asker, seconds, bool(label))) % words)
+        kept = duplicate.phase == "kept"
+        chosen = self.kept if kept else self._choose(asker, seconds, bool(label))
+        sentence = capfirst(str(chosen) % words)
         if not self.template:
             return sentence
         more = {"sentence": sentence, "asker": asker.name, "duplicate": duplicate}

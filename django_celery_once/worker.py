@@ -22,7 +22,7 @@ from django_celery_once.leases import Lease
 from django_celery_once.locks import Lock, Phase, Start, open_store
 from django_celery_once.releases import release_later, release_or_later
 from django_celery_once.running import lease_seconds, message_of, report_duplicate, run_of
-from django_celery_once.signals import Outcome, lock_lost, lock_released, process_ended, run_ended
+from django_celery_once.signals import Outcome, lock_lost, process_ended, run_ended
 from django_celery_once.task import QueueOnce
 
 logger = logging.getLogger(__name__)
@@ -69,7 +69,7 @@ def _let_in(task: QueueOnce, header: Header) -> None:
     lock = _running_lock(task, header)
     if header.until == "started":
         queued = replace(lock, run="")
-        _release(task, queued, Outcome.STARTED)
+        endings.free(task, queued, Outcome.STARTED)
         _mark(task, Run(header, queued))
         return
     try:
@@ -85,6 +85,8 @@ def _let_in(task: QueueOnce, header: Header) -> None:
         _stand_back(task, lock, holder)
     if found is Start.ELSEWHERE:
         _come_back(task, header)
+    if found is Start.TAKEN and header.kept_seconds > lease_seconds(task):
+        endings.leave(lock, header.kept_seconds)
     _begin(task, header, lock)
 
 
@@ -114,18 +116,12 @@ def end_run(sender: Any = None, task: Any = None, **ended: Any) -> None:
         elif again:
             _back_to_the_queue(task, run, outcome)
         else:
-            _release(task, run.lock, OUTCOMES.get(state or "", Outcome.FAILURE))
+            endings.end(task, run.header, run.lock, OUTCOMES.get(state or "", Outcome.FAILURE))
             if run.lease.doubtful:
                 release_later(conf.cache, run.lock, run.lease.seconds)
     if not task.request.is_eager:  # what runs in place leaves its reservations to its caller
         leftovers.free_here()
     run_ended.send_robust(sender=type(task))
-
-
-def _release(task: QueueOnce, lock: Lock, outcome: Outcome) -> None:
-    last = release_or_later(conf.cache, lock, lease_seconds(task))
-    if last is not None:
-        lock_released.send_robust(sender=type(task), lock=last, outcome=outcome)
 
 
 def _header(task: QueueOnce) -> Header | None:
@@ -137,7 +133,7 @@ def _header(task: QueueOnce) -> Header | None:
     # Sent by name (``app.send_task``) or by a caller without this app.
     asked = task.once_options()
     key = task.get_key(request.args, request.kwargs)
-    return Header(key, claims.new_token(), asked.until, asked.timeout)
+    return claims.new_header(key, claims.new_token(), asked, asked.timeout or conf.timeout)
 
 
 def _running_lock(task: QueueOnce, header: Header) -> Lock:
@@ -152,6 +148,7 @@ def _running_lock(task: QueueOnce, header: Header) -> Lock:
         since=now,
         started=now,
         worker=task.request.hostname or "",
+        until=header.keeps,
         previous=header.previous,
     )
 

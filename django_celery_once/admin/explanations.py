@@ -137,6 +137,11 @@ def _of_lock(standing: Standing, lock: Lock, since: str) -> str:
             "try. If the workers are idle, check that one of them serves its queue. Unless one "
             "begins with it, its lock is freed in %(left)s."
         )
+    elif standing is Standing.KEPT:
+        text = _(
+            "Nothing to do: the request of %(since)s has ended. Its task runs at most once in its "
+            "time; the next request is let through in %(left)s, or when you release the lock."
+        )
     elif standing is Standing.RUNNING:
         text = _(
             "Nothing to do but wait: the request of %(since)s has been running on %(worker)s "

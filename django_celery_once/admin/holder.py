@@ -34,6 +34,8 @@ class Standing(Enum):
     RUNNING = auto()
     SILENT = auto()
     """It runs as far as the lock knows, but no worker gives a sign of life."""
+    KEPT = auto()
+    """It has ended; its key is kept until its time is up."""
     GONE = auto()
     """Its lock is not there any more, and nobody has said why."""
     UNREACHABLE = auto()

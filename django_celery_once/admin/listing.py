@@ -62,6 +62,7 @@ class Holding:
             Phase.RESERVED: gettext("reserved"),
             Phase.QUEUED: gettext("queued"),
             Phase.RUNNING: gettext("running"),
+            Phase.KEPT: gettext("ended, kept until its time is up"),
         }
         return words[self.lock.phase]
 

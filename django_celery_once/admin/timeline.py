@@ -83,6 +83,7 @@ def _of_standing(standing: Standing) -> str:
         Standing.QUEUED: _("queued"),
         Standing.RUNNING: _("running"),
         Standing.SILENT: _("running, but its worker gives no sign of life"),
+        Standing.KEPT: _("ended; its key is kept until its time is up"),
         Standing.GONE: _("lock gone without a word, probably expired"),
         Standing.UNREACHABLE: _("not known: the lock store can't be reached"),
     }[standing]

@@ -19,6 +19,8 @@ class Phase(StrEnum):
     """Claimed; the task is published when the caller's transaction commits."""
     QUEUED = "queued"
     RUNNING = "running"
+    KEPT = "kept"
+    """The task has ended; its key is kept until its time is up (``until="expired"``)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +31,8 @@ class Lock:
     and ``run`` to one start of it (empty until then). ``since`` (the accepted call) and
     ``started`` are in epoch seconds, ``hits`` counts the duplicates refused so far, ``lease``
     is what the run's last renewal left it, in seconds, ``sent_back`` says that another copy of
-    the message came since that renewal and ``remaining`` is what was left, in seconds, when
+    the message came since that renewal, ``until`` is ``"expired"`` where the lock is kept for its
+    whole time, whatever becomes of the run, and ``remaining`` is what was left, in seconds, when
     the record was read. ``previous`` is not kept: it is another token by which a run may know
     its lock.
     """
@@ -48,6 +51,7 @@ class Lock:
     hits: int = 0
     lease: float = 0.0
     sent_back: bool = False
+    until: str = ""
     previous: str = ""
     remaining: float = 0.0
 
@@ -98,7 +102,8 @@ class LockStore(Protocol):
         """
 
     def start(self, lock: Lock, lease: float, *, again: bool = False) -> tuple[Start, Lock | None]:
-        """Begin the run ``lock.run`` under a lease of ``lease`` seconds.
+        """Begin the run ``lock.run`` under a lease of ``lease`` seconds, or what is left if that
+        is more and the lock is kept ``until`` it has expired.
 
         Return what was found, with the holder's record unless the lock is this run's. Another
         owner's lock counts the hit. A copy of a message that runs elsewhere is noted, and the

@@ -127,7 +127,7 @@ class CacheStore:
                 lease=lease,
                 sent_back=False,
             )
-            self._write(mine, lease)
+            self._write(mine, max(lease, held.remaining) if held.until == "expired" else lease)
             return Start.MINE, None
         raise self._unavailable(lock.key, "it neither takes the lock nor shows a holder")
 
@@ -215,6 +215,7 @@ def _successor(held: Lock, lock: Lock) -> Lock:
         lock,
         since=held.since,
         hits=held.hits,
+        until=held.until,
         label=lock.label or held.label,
         requester=lock.requester or held.requester,
     )

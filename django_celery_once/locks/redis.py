@@ -197,6 +197,7 @@ def _fields(lock: Lock) -> list[str]:
         ("requester", lock.requester),
         ("label", lock.label),
         ("hits", str(lock.hits or "")),
+        ("until", lock.until),
     ]
     return [part for name, value in fields if value for part in (name, value)]
 
@@ -232,6 +233,7 @@ def _lock(key: str, flat: Sequence[bytes | str], left: int) -> Lock:
         hits=int(fields.get("hits", 0)),
         lease=float(fields.get("lease", 0)),
         sent_back="sent_back" in fields,
+        until=fields.get("until", ""),
         remaining=max(0.0, int(left) / 1000),
     )
 

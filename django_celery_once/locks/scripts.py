@@ -13,9 +13,9 @@ class Script:
         self.sha = hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
 
 
-# Every script reads the three fields that decide, and answers a refusal with the holder's
+# Every script reads the fields that decide, and answers a refusal with the holder's
 # whole record: [fields, milliseconds left].
-_HELD = "local held = redis.call('HMGET', KEYS[1], 'token', 'run', 'owner')\n"
+_HELD = "local held = redis.call('HMGET', KEYS[1], 'token', 'run', 'owner', 'until')\n"
 _HOLDER = "{redis.call('HGETALL', KEYS[1]), redis.call('PTTL', KEYS[1])}"
 
 # ARGV: ttl in ms, token and run to replace, owner, token, hits to count, then all fields.
@@ -51,7 +51,7 @@ if not held[1] then
 end
 if ARGV[8] ~= '' and held[1] == ARGV[8] then
   redis.call('HSET', KEYS[1], 'token', ARGV[4])
-  held = {{ARGV[4], false, held[3]}}
+  held = {{ARGV[4], false, held[3], held[4]}}
 end
 if held[1] ~= ARGV[4] then
   if ARGV[2] ~= 'renew' and held[3] ~= ARGV[3] then redis.call('HINCRBY', KEYS[1], 'hits', 1) end
@@ -72,7 +72,9 @@ if held[2] ~= ARGV[5] then
   redis.call('HSET', KEYS[1], 'phase', 'running', 'run', ARGV[5],
              'started', ARGV[6], 'worker', ARGV[7], 'lease', ARGV[1] / 1000)
 end
-redis.call('PEXPIRE', KEYS[1], ARGV[1])
+if held[4] ~= 'expired' or redis.call('PTTL', KEYS[1]) < tonumber(ARGV[1]) then
+  redis.call('PEXPIRE', KEYS[1], ARGV[1])
+end
 return {{'MINE'}}
 """)
 

@@ -4,15 +4,25 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     dependencies = [
-        ('django_celery_once', '0001_initial'),
+        ("django_celery_once", "0001_initial"),
     ]
 
     operations = [
         migrations.AlterField(
-            model_name='blockedattempt',
-            name='policy',
-            field=models.CharField(choices=[('raise', 'refused (AlreadyQueued)'), ('reject', 'refused quietly'), ('join', 'given the result of the first'), ('wait', 'refused after a wait'), ('skip', 'passed over in a chain or group'), ('revoke', 'revoked at its start')], max_length=10, verbose_name='answer'),
+            model_name="blockedattempt",
+            name="policy",
+            field=models.CharField(
+                choices=[
+                    ("raise", "refused (AlreadyQueued)"),
+                    ("reject", "refused quietly"),
+                    ("join", "given the result of the first"),
+                    ("wait", "refused after a wait"),
+                    ("skip", "passed over in a chain or group"),
+                    ("revoke", "revoked at its start"),
+                ],
+                max_length=10,
+                verbose_name="answer",
+            ),
         ),
     ]
