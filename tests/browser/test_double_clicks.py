@@ -17,11 +17,11 @@ pytestmark = [pytest.mark.needs("chromium"), pytest.mark.timeout(600)]
 
 COUNT = 100
 RECEIVED = re.compile(r"send_pdf_report\[[^\]]+\] received")
-#: Each says by itself that the report is on its way.
+#: Each says by itself that the report is on its way, or there where this took very long.
 SENTENCES = re.compile(
     r"Your monthly report is being prepared and will be mailed to person-\d+@example\.com\."
     r"|Your monthly report is already being prepared\. You don't need to send it again\."
-    r"|\w+ \d+ report: (Waiting for its turn|Being prepared)\."
+    r"|\w+ \d+ report: (Waiting for its turn\.|Being prepared\.|Done\. Open the result)"
 )
 COOKIES: dict[str, dict[str, str]] = {
     "fast view": {},
