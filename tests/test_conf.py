@@ -68,8 +68,16 @@ def test_overrides_are_seen_at_once() -> None:
         ("TIMEOUT", False, "['TIMEOUT'] must be a number of seconds, not False"),
         ("TIMEOUT", 0, "['TIMEOUT'] must be more than 0 seconds, not 0"),
         ("LEASE", -1, "['LEASE'] must be more than 0 seconds, not -1"),
-        ("ON_DUPLICATE", "drop", "['ON_DUPLICATE'] must be one of 'raise', 'reject', not 'drop'"),
-        ("ON_DUPLICATE", None, "['ON_DUPLICATE'] must be one of 'raise', 'reject', not None"),
+        (
+            "ON_DUPLICATE",
+            "drop",
+            "['ON_DUPLICATE'] must be one of 'raise', 'reject', 'join', 'wait', not 'drop'",
+        ),
+        (
+            "ON_DUPLICATE",
+            None,
+            "['ON_DUPLICATE'] must be one of 'raise', 'reject', 'join', 'wait', not None",
+        ),
         ("ON_CACHE_ERROR", True, "['ON_CACHE_ERROR'] must be one of 'raise', 'enqueue', not True"),
         ("ENABLED", "no", "['ENABLED'] must be True or False, not 'no'"),
         ("LOG", 1, "['LOG'] must be True or False, not 1"),

@@ -24,6 +24,9 @@ pytestmark = pytest.mark.django_db
         ({"label": "{month"}, "no valid format string"),
         ({"label": "{month} report"}, r"\['label'\] names 'month'.*there is: email"),
         ({"force": True}, "for one call only"),
+        ({"until": "expired"}, r"needs once\['timeout'\]"),
+        ({"until": "never"}, "must be one of 'finished', 'started', 'expired', not 'never'"),
+        ({"on_duplicate": "joined"}, "must be one of 'raise', 'reject', 'join', 'wait'"),
     ],
 )
 def test_bad_options_of_a_task_fail_at_its_definition(once: dict[str, Any], words: str) -> None:

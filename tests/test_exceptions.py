@@ -92,3 +92,14 @@ def test_an_outage_is_not_a_duplicate() -> None:
     assert issubclass(AlreadyQueued, CeleryOnceError)
     assert issubclass(LockUnavailable, CeleryOnceError)
     assert not issubclass(LockUnavailable, AlreadyQueued)
+
+
+def test_a_key_that_is_kept_says_so() -> None:
+    """A call that has run, and may not again before its time is up."""
+    error = AlreadyQueued(
+        12.5, task_name="reports.send", key="once:reports.send:abc", task_id="id-1", phase="kept"
+    )
+    assert str(error) == (
+        "reports.send has run as task id-1, and does so at most once in its time; its lock "
+        "once:reports.send:abc is kept for 12.5 seconds more."
+    )

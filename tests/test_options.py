@@ -140,3 +140,24 @@ def test_did_you_mean() -> None:
     """A near miss gets a suggestion, anything else the sorted list."""
     assert did_you_mean("LAESE", ["LEASE", "CACHE"]) == "; did you mean 'LEASE'?"
     assert did_you_mean("x", ["b", "a"]) == "; there are a, b"
+
+
+@pytest.mark.parametrize(
+    ("layers", "words"),
+    [
+        ([{"until": "expired"}], r"\['until'\] = 'expired' needs once\['timeout'\]"),
+        ([{"timeout": 5, "until": "expired"}, {"timeout": None}], "needs"),
+        ([{"release_on_failure": True}], r"needs once\['until'\] = 'expired'"),
+        ([{"until": "started", "release_on_failure": True}], "a failure frees the key anyway"),
+    ],
+)
+def test_options_that_make_no_sense_together(layers: list[dict[str, Any]], words: str) -> None:
+    """Say what to write instead."""
+    with pytest.raises(ValueError, match=words):
+        OnceOptions.merge(*layers)
+
+
+def test_options_of_several_layers_complete_each_other() -> None:
+    """Ask of all of them together what they need."""
+    merged = OnceOptions.merge({"timeout": 5}, {"until": "expired"}, {"release_on_failure": True})
+    assert (merged.timeout, merged.until, merged.release_on_failure) == (5, "expired", True)

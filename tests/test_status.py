@@ -16,7 +16,7 @@ from django.http import HttpRequest
 from django.test import RequestFactory, override_settings
 
 from django_celery_once import AlreadyQueued
-from django_celery_once.locks import Lock, LockStore, open_store
+from django_celery_once.locks import Lock, LockStore, Phase, open_store
 from django_celery_once.status import Reference, State, Status, StatusPolicy, find_out, policy
 from testproject.redis_server import RedisServer
 from tests.celery_app import app
@@ -70,6 +70,15 @@ def test_a_queued_call_and_a_running_one(store: LockStore) -> None:
     store.start(running(waiting), 60)
     status = find_out(Reference(waiting.owner, waiting.key))
     assert (status.state, status.sentence) == (State.RUNNING, "Being prepared.")
+
+
+def test_a_call_that_has_ended_under_a_key_that_is_kept(store: LockStore) -> None:
+    """Its result tells, as without a lock."""
+    kept = take(store, phase=Phase.KEPT, until="expired")
+    assert find_out(Reference(kept.owner, kept.key)).state is State.ENDED
+    finish(kept.owner, "SUCCESS")
+    assert find_out(Reference(kept.owner, kept.key)).state is State.DONE
+    assert find_out(Reference(key=kept.key)).state is State.DONE
 
 
 def test_a_run_of_some_minutes(store: LockStore) -> None:

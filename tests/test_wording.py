@@ -19,6 +19,7 @@ from django_celery_once.wording import (
     Asker,
     Wording,
     ago,
+    ahead,
     asker_of,
     seconds_since,
 )
@@ -180,3 +181,30 @@ def test_a_template_can_take_the_place_of_the_sentences() -> None:
         "ago). You don&#x27;t need to send it again.</a> SELF 2 minutes ago"
     )
     assert hasattr(told, "__html__")
+
+
+@pytest.mark.parametrize(
+    ("left", "expected"),
+    [
+        (0.2, "in 1 second"),
+        (60, "in 60 seconds"),
+        (61, "in 2 minutes"),
+        (3600, "in 60 minutes"),
+        (3601, "in 2 hours"),
+        (86400, "in 24 hours"),
+        (86401, "in 2 days"),
+    ],
+)
+def test_when_it_can_be_had_again(left: float, expected: str) -> None:
+    """Rounded up: nobody is to come too early."""
+    assert ahead(left) == expected
+
+
+@pytest.mark.parametrize("asker", Asker)
+def test_what_was_made_already(asker: Asker) -> None:
+    """Nothing is under way any more: say when to ask again."""
+    kept = AlreadyQueued(250, phase="kept", since=datetime.now(UTC) - timedelta(minutes=4))
+    assert STANDARD.already_queued(kept, asker, label=LABEL) == (
+        "This monthly report was already made (asked for 4 minutes ago). "
+        "You can ask for it again in 5 minutes."
+    )

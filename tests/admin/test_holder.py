@@ -10,7 +10,7 @@ import pytest
 from django.contrib.auth.models import User
 
 from django_celery_once.admin.holder import Standing, find_result, holder_name, look_up
-from django_celery_once.locks import LockStore, open_store
+from django_celery_once.locks import LockStore, Phase, open_store
 from django_celery_once.models import BlockedDuplicate
 from testproject.redis_server import RedisServer
 from tests.admin.incidents import end, make_incident
@@ -69,6 +69,12 @@ def test_silent(store: LockStore) -> None:
     assert found is not None
     store.shorten(found, 100)
     assert look_up(incident()).standing is Standing.SILENT
+
+
+def test_kept(store: LockStore) -> None:
+    """A run that has ended, and whose key is kept until its time is up."""
+    store.acquire(lock(KEY, owner="holder-1", phase=Phase.KEPT, until="expired"), 60)
+    assert look_up(incident()).standing is Standing.KEPT
 
 
 def test_gone(store: LockStore) -> None:

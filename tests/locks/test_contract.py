@@ -273,6 +273,48 @@ def test_a_message_may_know_its_lock_by_another_token(store: LockStore) -> None:
         assert store.release(second) is not None
 
 
+def test_a_lock_that_is_kept_is_not_shortened_by_its_run(store: LockStore) -> None:
+    """Lengthen it only: its time is more than a lease, until it is less."""
+    mine = lock(until="expired")
+    store.acquire(mine, 600)
+    run = running(mine)
+    assert store.start(run, 60) == (Start.MINE, None)
+    assert 590 < found(store, mine.key).remaining <= 600
+    assert store.renew([run], 60) == [(run, Start.MINE)]
+    assert 590 < found(store, mine.key).remaining <= 600
+    assert store.shorten(run, 5)
+    assert store.renew([run], 60) == [(run, Start.MINE)]
+    assert 50 < found(store, mine.key).remaining <= 60
+    assert found(store, mine.key).silence < 10
+
+
+def test_the_end_of_a_run_leaves_a_lock_that_is_kept(store: LockStore) -> None:
+    """Move it to nobody's message: no late run has it."""
+    mine = lock(until="expired")
+    store.acquire(mine, 600)
+    run = running(mine)
+    store.start(run, 60)
+    kept = replace(mine, token="ended", phase=Phase.KEPT, label="")
+    assert store.acquire(kept, 300, replacing=run) is None
+    held = found(store, mine.key)
+    assert (held.phase, held.until, held.owner) == (Phase.KEPT, "expired", mine.owner)
+    assert (held.since, held.label, held.worker) == (mine.since, mine.label, "")
+    assert 290 < held.remaining <= 300
+    assert store.start(run, 60)[0] is Start.ANOTHER
+    assert store.release(run) is None
+
+
+def test_a_call_that_asks_again_is_not_counted(store: LockStore) -> None:
+    """Tell the holder and its hits, and add none."""
+    mine = lock()
+    store.acquire(mine, 600)
+    store.acquire(lock(), 600)
+    holder = store.acquire(lock(), 600, counted=False)
+    assert holder is not None
+    assert (holder.owner, holder.hits) == (mine.owner, 1)
+    assert found(store, mine.key).hits == 1
+
+
 def test_leases_are_renewed_together(store: LockStore) -> None:
     """Lengthen one's own, take back the lost, leave another's alone."""
     mine, gone, stolen = (running(lock(f"once:tests.report:{name}")) for name in "abc")
