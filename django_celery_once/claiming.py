@@ -40,6 +40,8 @@ def new_claim(
     if not _is_guarded(task, task_id, asked):
         return claims.unguarded(task_id)
     claim = _claim_of(task, _new_lock(task, task_id, call, asked), asked, options)
+    if asked.until == "running":
+        return claim  # its run asks for the lock
     running = run_here()
     if running is None or running.lease is None or running.lock.key != claim.lock.key:
         return _take(claim, seconds)
@@ -65,6 +67,8 @@ def new_reservation(
     Wait for it for so many ``seconds`` where another has it.
     """
     if not _is_guarded(task, task_id, asked):
+        return claims.unguarded(task_id)
+    if asked.until == "running":
         return claims.unguarded(task_id)
     partly = not (asked.keys is None and asked.key is None)
     lock = _new_lock(task, task_id, call, asked, partly=partly)
@@ -103,7 +107,9 @@ def carried_claim(
     old = running.lock if running else Lock(header.key, task_id, header.token)
     lock = claims.new_lock(header.key, task.name, task_id, label=old.label)
     seconds = max(task.queued_seconds(header.timeout, options), header.kept_seconds)
-    carried = replace(header, token=lock.token, again=False, run="", previous="")
+    carried = replace(header, token=lock.token, again=False, run="", previous="", visits=0)
+    if header.until == "running":
+        return Claim(carried, lock, seconds)  # others may run meanwhile
     with running.standing_still() if running else nullcontext():
         claim = claims.hand_over(old, Claim(carried, lock, seconds))
         if running and not claim.header.previous:

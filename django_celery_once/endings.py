@@ -106,6 +106,9 @@ def back_to_the_queue(task: Any, task_id: str, header: Header | None) -> None:
     if header is None or not header.key or header.until == "started":
         return
     lock = _lock(task_id, header)
+    if header.until == "running":  # others may run meanwhile
+        free(task, lock, Outcome.REJECTED)
+        return
     claims.hand_over(lock, claims.requeued(header, lock, task.name))
 
 

@@ -9,7 +9,7 @@ from difflib import get_close_matches
 from typing import Any, Literal, get_args
 
 OnDuplicate = Literal["raise", "reject", "join", "wait"]
-Until = Literal["finished", "started", "expired"]
+Until = Literal["finished", "started", "running", "expired"]
 
 #: How long a call waits for its key where it is not told, in seconds.
 BLOCKING_TIMEOUT = 10.0
@@ -61,7 +61,13 @@ class OnceOptions:
 
 def check_combination(options: Mapping[str, Any]) -> None:
     """Raise ``ValueError`` for checked options that make no sense together."""
-    if options.get("until") == "expired":
+    until, answer = options.get("until"), options.get("on_duplicate")
+    if until == "running" and answer is not None:
+        raise ValueError(
+            f"once['on_duplicate'] = {answer!r} has no place beside once['until'] = 'running': all "
+            "calls are queued and run one at a time, none is a duplicate"
+        )
+    if until == "expired":
         if options.get("timeout") is None:
             raise ValueError(
                 "once['until'] = 'expired' needs once['timeout'], the seconds in which the task "

@@ -42,9 +42,10 @@ class QueueOnce(_Task):
     - ``on_duplicate``: ``"raise"``; ``"reject"`` (also ``graceful=True``, as in celery-once);
       ``"join"``, to get the result of the task in flight; or ``"wait"`` (also
       ``blocking=True``) for the key, at most ``blocking_timeout`` seconds;
-    - ``until``: ``"finished"``; ``"started"`` (also ``unlock_before_run=True``); or
-      ``"expired"``, at most once in ``timeout`` seconds, however soon it ends, where
-      ``release_on_failure`` frees the key of a run that fails.
+    - ``until``: ``"finished"``; ``"started"`` (also ``unlock_before_run=True``); ``"running"``,
+      to queue every call but run one at a time; or ``"expired"``, at most once in ``timeout``
+      seconds, however soon it ends, where ``release_on_failure`` frees the key of a run that
+      fails.
 
     ``apply_async(once={…})`` overrides them for one call; there, ``{"force": True}`` queues
     it whatever is under way.
@@ -120,7 +121,8 @@ class QueueOnce(_Task):
         except BaseException:
             claim.give_back(type(self))
             raise
-        setattr(result, KEY, claim.header.key)  # for whoever wants to know how it stands
+        # For whoever wants to know how it stands. One that waits for its turn has no lock yet.
+        setattr(result, KEY, claim.header.key if claim.header.until != "running" else "")
         return result
 
     def reserve(self, *args: Any, **kwargs: Any) -> Reservation:
@@ -195,10 +197,10 @@ class QueueOnce(_Task):
         once: Mapping[str, Any] | Reservation | None,
         options: Mapping[str, Any],
     ) -> tuple[OnceOptions, Claim]:
-        if isinstance(once, Reservation):
+        if isinstance(once, Reservation) and once.asked.until != "running":
             claim = claiming.reserved_claim(self, once.lock, call, once.asked, options)
             return once.asked, claim
-        asked = self.once_options(once)
+        asked = once.asked if isinstance(once, Reservation) else self.once_options(once)
         seconds = self._patience(asked)
         return asked, claiming.new_claim(self, task_id, call, asked, options, seconds=seconds)
 

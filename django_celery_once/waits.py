@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Mapping
 from datetime import UTC, datetime, tzinfo
 from typing import Any
 
 #: Seconds that a lock may outlive the moment at which its message expires.
 EXPIRY_GRACE = 60.0
+#: The least and the most that a message waits before it looks for its turn again.
+TURN_SECONDS = (1.0, 10.0)
 
 
 def queued_seconds(timeout: float, options: Mapping[str, Any], timezone: tzinfo) -> float:
@@ -22,6 +25,16 @@ def queued_seconds(timeout: float, options: Mapping[str, Any], timezone: tzinfo)
     seconds = max(0.0, float(wait or 0.0)) + timeout
     expires = _seconds_until(options.get("expires"), timezone)
     return seconds if expires is None else min(seconds, max(0.0, expires) + EXPIRY_GRACE)
+
+
+def turn_seconds(run_seconds: float, visits: int) -> float:
+    """Return how long a message is to wait before it looks for its turn again.
+
+    The longer the run before it has lasted, the longer it may still last; and whoever has
+    come more often comes back sooner, so that the order is roughly kept.
+    """
+    pause = min(max(run_seconds / 4, TURN_SECONDS[0]), TURN_SECONDS[1])
+    return pause * max(0.25, 0.8**visits) * random.uniform(0.8, 1.2)  # noqa: S311
 
 
 def _seconds_until(moment: Any, timezone: tzinfo) -> float | None:

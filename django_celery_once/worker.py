@@ -24,6 +24,7 @@ from django_celery_once.releases import release_later, release_or_later
 from django_celery_once.running import lease_seconds, message_of, report_duplicate, run_of
 from django_celery_once.signals import Outcome, lock_lost, process_ended, run_ended
 from django_celery_once.task import QueueOnce
+from django_celery_once.waits import turn_seconds
 
 logger = logging.getLogger(__name__)
 
@@ -73,7 +74,9 @@ def _let_in(task: QueueOnce, header: Header) -> None:
         _mark(task, Run(header, queued))
         return
     try:
-        found, holder = open_store(conf.cache).start(lock, lease_seconds(task), again=header.again)
+        found, holder = open_store(conf.cache).start(
+            lock, lease_seconds(task), again=header.again, counted=header.until != "running"
+        )
     except LockUnavailable as error:
         logger.warning("%s; running %s[%s] without its lock", error, task.name, lock.owner)
         found, holder = Start.MINE, None  # its renewals take the lock when they can
@@ -82,6 +85,8 @@ def _let_in(task: QueueOnce, header: Header) -> None:
         logger.info("%s[%s] came again, but has already run to its end", task.name, lock.owner)
         raise Ignore("already run to its end")
     if found is Start.ANOTHER and holder is not None:
+        if header.until == "running":
+            _wait_for_turn(task, header, holder)
         _stand_back(task, lock, holder)
     if found is Start.ELSEWHERE:
         _come_back(task, header)
@@ -113,7 +118,7 @@ def end_run(sender: Any = None, task: Any = None, **ended: Any) -> None:
         leases.drop(run.lease, settle=cut_off or again)
         if cut_off:
             _leave_to_message(task, run)
-        elif again:
+        elif again and run.header.until != "running":
             _back_to_the_queue(task, run, outcome)
         else:
             endings.end(task, run.header, run.lock, OUTCOMES.get(state or "", Outcome.FAILURE))
@@ -200,6 +205,15 @@ def _stand_back(task: QueueOnce, lock: Lock, holder: Lock) -> NoReturn:
     except Exception:
         logger.exception("Could not store that %s was revoked as %s", request.id, reason)
     raise Ignore(reason)
+
+
+def _wait_for_turn(task: QueueOnce, header: Header, holder: Lock) -> NoReturn:
+    """Send the message again for when the run before it may have ended; no retry is spent."""
+    run_seconds = max(0.0, time.time() - holder.started) if holder.started else 0.0
+    logger.info("%s[%s] waits for its turn after %s", task.name, task.request.id, holder.owner)
+    waiting = replace(header, run="", visits=header.visits + 1)
+    _send_again(task, waiting, turn_seconds(run_seconds, header.visits))
+    raise Ignore(f"waiting for its turn after {holder.owner}")
 
 
 def _come_back(task: QueueOnce, header: Header) -> NoReturn:

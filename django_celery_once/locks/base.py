@@ -101,12 +101,15 @@ class LockStore(Protocol):
         ``requester`` where it has none.
         """
 
-    def start(self, lock: Lock, lease: float, *, again: bool = False) -> tuple[Start, Lock | None]:
+    def start(
+        self, lock: Lock, lease: float, *, again: bool = False, counted: bool = True
+    ) -> tuple[Start, Lock | None]:
         """Begin the run ``lock.run`` under a lease of ``lease`` seconds, or what is left if that
         is more and the lock is kept ``until`` it has expired.
 
         Return what was found, with the holder's record unless the lock is this run's. Another
-        owner's lock counts the hit. A copy of a message that runs elsewhere is noted, and the
+        owner's lock counts the hit, unless the run is only to wait for its turn (not
+        ``counted``). A copy of a message that runs elsewhere is noted, and the
         lock kept for twice the lease at least: when the copy comes ``again`` and no renewal
         has taken the note away, the other run is dead and the lock this run's.
         """

@@ -55,12 +55,15 @@ class CacheStore:
         # A cache that hides its outage refuses to add and shows nothing: no duplicate.
         raise self._unavailable(lock.key, "it neither takes the lock nor shows a holder")
 
-    def start(self, lock: Lock, lease: float, *, again: bool = False) -> tuple[Start, Lock | None]:
+    def start(
+        self, lock: Lock, lease: float, *, again: bool = False, counted: bool = True
+    ) -> tuple[Start, Lock | None]:
         """Begin a run under its lease (``LockStore.start``)."""
         with self._guarded(lock.key):
             found, held = self._start(lock, lease, again=again)
-            if found is Start.ANOTHER and held is not None and held.owner != lock.owner:
-                held = self._hit(held)
+            if found is Start.ANOTHER and held is not None:
+                counted = counted and held.owner != lock.owner
+                held = self._hit(held) if counted else held
             if found is Start.ELSEWHERE and held is not None:
                 held = replace(held, sent_back=True)
                 self._write(held, max(held.remaining, 2 * lease))

@@ -74,9 +74,12 @@ class RedisStore:
         found = self._run(ACQUIRE, lock.key, _ms(timeout), *old, *who, *_fields(lock))
         return None if found is None else _lock(lock.key, *found)
 
-    def start(self, lock: Lock, lease: float, *, again: bool = False) -> tuple[Start, Lock | None]:
+    def start(
+        self, lock: Lock, lease: float, *, again: bool = False, counted: bool = True
+    ) -> tuple[Start, Lock | None]:
         """Begin a run under its lease (``LockStore.start``)."""
-        arguments = _start_arguments(lock, lease, "again" if again else "start")
+        mode = "again" if again else "start" if counted else "turn"
+        arguments = _start_arguments(lock, lease, mode)
         return _start(lock.key, self._run(START, lock.key, *arguments))
 
     def renew(self, locks: Iterable[Lock], lease: float) -> list[tuple[Lock, Start]]:

@@ -41,8 +41,8 @@ redis.call('PEXPIRE', KEYS[1], ARGV[1])
 return false
 """)
 
-# ARGV: lease in ms, 'start', 'again' or 'renew', owner, token, run, started, worker, another
-# token that the lock may have, then all fields. The run behind that other token is over.
+# ARGV: lease in ms, 'start', 'turn', 'again' or 'renew', owner, token, run, started, worker,
+# another token that the lock may have, then all fields. The run behind that token is over.
 START = Script(f"""{_HELD}
 if not held[1] then
   redis.call('HSET', KEYS[1], 'lease', ARGV[1] / 1000, unpack(ARGV, 9))
@@ -54,7 +54,8 @@ if ARGV[8] ~= '' and held[1] == ARGV[8] then
   held = {{ARGV[4], false, held[3], held[4]}}
 end
 if held[1] ~= ARGV[4] then
-  if ARGV[2] ~= 'renew' and held[3] ~= ARGV[3] then redis.call('HINCRBY', KEYS[1], 'hits', 1) end
+  local counted = ARGV[2] == 'start' or ARGV[2] == 'again'
+  if counted and held[3] ~= ARGV[3] then redis.call('HINCRBY', KEYS[1], 'hits', 1) end
   return {{'ANOTHER', {_HOLDER}}}
 end
 local elsewhere = held[2] and held[2] ~= ARGV[5]

@@ -46,11 +46,13 @@ class Broken(CacheStore):
         kept = 60 if self.promise == "locks lapse" else timeout
         return super().acquire(lock, kept, replacing, counted=counted)
 
-    def start(self, lock: Lock, lease: float, *, again: bool = False) -> tuple[Start, Lock | None]:
+    def start(
+        self, lock: Lock, lease: float, *, again: bool = False, counted: bool = True
+    ) -> tuple[Start, Lock | None]:
         """Forget what was taken."""
         if self.promise == "locks are kept":
             self.force_release(lock.key)
-        return super().start(lock, lease, again=again)
+        return super().start(lock, lease, again=again, counted=counted)
 
     def release(self, lock: Lock) -> Lock | None:
         """Delete blindly, or only say so."""
