@@ -24,6 +24,7 @@ from django_celery_once.gate import GUARDED, check_installed, guarded, pass_guar
 from django_celery_once.header import KEY, NAME, Header, read_header
 from django_celery_once.locks import Lock, Phase
 from django_celery_once.options import OnceOptions, OnDuplicate
+from django_celery_once.predecessor import inherit
 from django_celery_once.reservations import Reservation
 from django_celery_once.running import asked_by, current_run, report_duplicate, run_of
 from django_celery_once.waits import queued_seconds
@@ -282,13 +283,23 @@ class QueueOnce(_Task):
         raise claims.already_queued(self.name, holder)
 
     def once_options(self, once: Mapping[str, Any] | None = None) -> OnceOptions:
-        """Return the options of a call: the task's, then the settings', then ``once``."""
-        return OnceOptions.merge(self.once, conf.task_options(self.name), once or {})
+        """Return the options of a call: the task's, then the settings', then ``once``.
+
+        Where none has a ``timeout``, celery-once's on the Celery app may stand in.
+        """
+        asked = OnceOptions.merge(self.once, conf.task_options(self.name), once or {})
+        return inherit(asked, self.app.conf)
 
     def queued_seconds(self, timeout: float | None, options: Mapping[str, Any]) -> float:
         """Return the seconds to lock a call published with Celery's ``options``."""
         limits = {"expires": self.expires, **options}
         return queued_seconds(timeout or conf.timeout, limits, self.app.timezone)
+
+
+def celery_conf() -> Mapping[str, Any]:
+    """Return the configuration of this process's Celery app."""
+    configuration: Mapping[str, Any] = current_app.conf
+    return configuration
 
 
 def registered_tasks() -> list[QueueOnce]:
