@@ -18,8 +18,8 @@ from tests.integration.calls import (
     wait_until_free,
 )
 from tests.integration.referee import events, note
-from tests.integration.tasks import play
-from tests.integration.workers import Worker
+from tests.integration.tasks import play, play_unlocked
+from tests.integration.workers import Worker, wait_until
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("any_broker")]
 
@@ -55,3 +55,15 @@ def test_it_gives_way_to_a_new_call(folder: Path) -> None:
         assert value(new) == "held: True"
         wait_until_free(play, name)
     assert events(name) == ["start", "end"]
+
+
+def test_an_unlocked_task_waits_for_its_retry_under_a_lock(folder: Path) -> None:
+    """Guard the queue again, where celery-once does not."""
+    name = new_name()
+    result = play_unlocked.delay(name, "retry", 3.0)
+    with Worker(folder):
+        wait_for_event(name, "end")
+        wait_until(lambda: lock_of(play_unlocked, name) is not None, "the retry's lock")
+        assert refused(play_unlocked, name)
+        assert value(result) == "retried"
+        wait_until_free(play_unlocked, name)
