@@ -88,6 +88,10 @@ class Conf:
         """Return the dotted path of who may see how a call stands, and where its result is."""
         return str(self._get("STATUS_POLICY"))
 
+    def has(self, key: str) -> bool:
+        """Return whether the setting has ``key``, so that its default does not hold."""
+        return key in _given()
+
     def named_tasks(self) -> list[str]:
         """Return the names and prefixes that ``TASKS`` has options for."""
         return list(self._get("TASKS"))

@@ -15,6 +15,8 @@ from django_celery_once.options import check_combination, read_standing_options
 
 #: Where the body of a class that has none comes from.
 NO_BODY = "celery.app.task"
+#: Where the one ``get_key`` comes from that is called.
+GET_KEY = "django_celery_once.task"
 #: What was wrong with the classes that could not be defined. Celery tries each once only, in
 #: whatever code needs a task first, so that a check that comes later must ask here.
 broken: list[str] = []
@@ -61,6 +63,11 @@ def _names_in(label: object) -> list[str]:
 def check_definition(cls: Any) -> None:
     """Raise ``ImproperlyConfigured``, naming the task, if its options do not fit it."""
     errors = definition_errors(cls, cls.once)
+    if cls.get_key.__module__ != GET_KEY:  # as celery-once's users do
+        errors.append(
+            "an own get_key() would make no key; give once['key'] a callable, which gets the "
+            "arguments of the call"
+        )
     if errors:
         name = cls.__dict__.get("name") or f"{cls.__module__}.{cls.__qualname__}"
         problem = f"{name}: {'; '.join(errors)}"

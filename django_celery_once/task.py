@@ -20,6 +20,7 @@ from django_celery_once.definition import check_definition
 from django_celery_once.gate import GUARDED, guarded, pass_guard
 from django_celery_once.header import KEY, NAME
 from django_celery_once.options import OnceOptions, OnDuplicate
+from django_celery_once.predecessor import inherit
 from django_celery_once.reservations import Reservation
 from django_celery_once.running import asked_by, report_duplicate, run_of, running_id
 from django_celery_once.waits import queued_seconds
@@ -247,8 +248,12 @@ class QueueOnce(_Task):
         raise claims.already_queued(self.name, holder)
 
     def once_options(self, once: Mapping[str, Any] | None = None) -> OnceOptions:
-        """Return the options of a call: the task's, then the settings', then ``once``."""
-        return OnceOptions.merge(self.once, conf.task_options(self.name), once or {})
+        """Return the options of a call: the task's, then the settings', then ``once``.
+
+        Where none has a ``timeout``, celery-once's on the Celery app may stand in.
+        """
+        asked = OnceOptions.merge(self.once, conf.task_options(self.name), once or {})
+        return inherit(asked, self.app.conf)
 
     def result_of(self, task_id: str, key: str) -> Any:
         """Return the ``AsyncResult`` of a call, which tells its key to whoever wants to know."""
@@ -267,6 +272,12 @@ class QueueOnce(_Task):
         if kept:
             limits["expires"] = None
         return queued_seconds(timeout or conf.timeout, limits, self.app.timezone)
+
+
+def celery_conf() -> Mapping[str, Any]:
+    """Return the configuration of this process's Celery app."""
+    configuration: Mapping[str, Any] = current_app.conf
+    return configuration
 
 
 def registered_tasks() -> list[QueueOnce]:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import itertools
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any, cast
 
 from django.core import checks as django_checks
 from django.core.cache import DEFAULT_CACHE_ALIAS
 from django.test import override_settings
+
+from tests.celery_app import app
 
 DATABASES = itertools.count(100)
 DJANGO_CORE = "django.core.cache.backends"
@@ -50,6 +53,18 @@ def locks_in(cache: dict[str, Any], **once: Any) -> AbstractContextManager[None]
 def once(**keys: Any) -> override_settings:
     """Return settings with sound locks and these keys."""
     return override_settings(DJANGO_CELERY_ONCE={"CACHE": "locks", **keys})
+
+
+@contextmanager
+def celery_once(once: object, **older: object) -> Iterator[None]:
+    """Configure the Celery app of the tests as for celery-once."""
+    given = {"ONCE": once, **older}
+    app.conf.update(given)
+    try:
+        yield
+    finally:
+        for key in given:
+            del app.conf[key]
 
 
 def found() -> list[django_checks.CheckMessage]:

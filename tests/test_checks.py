@@ -23,6 +23,7 @@ from django_celery_once.middleware import AlreadyQueuedMiddleware
 from tests.celery_app import app
 from tests.configurations import (
     DATABASE_CACHE,
+    celery_once,
     core,
     django_redis,
     found,
@@ -228,6 +229,9 @@ def provoked(monkeypatch: pytest.MonkeyPatch) -> Iterator[django_checks.CheckMes
             yield from found()  # E001, E002, E010
     with once(STATUS_POLICY="nowhere.to.be.found"):
         yield from found()  # E015
+    for default_timeout in (600, "600"):
+        with celery_once({"settings": {"default_timeout": default_timeout}}):
+            yield from found()  # W016, E017
     monkeypatch.setattr(app.loader, "import_default_modules", failing_import(OSError()))
     yield from found()  # W013
 
@@ -238,7 +242,7 @@ def test_every_message_has_hint_and_anchor(monkeypatch: pytest.MonkeyPatch) -> N
     numbers = [str(name).removeprefix("django_celery_once.") for name in messages]
     assert sorted(numbers, key=lambda number: number[1:]) == [
         *("E001", "E002", "E003", "E004", "W005", "W006", "W007"),
-        *("W008", "W009", "E010", "W011", "E012", "W013", "E015"),
+        *("W008", "W009", "E010", "W011", "E012", "W013", "E015", "W016", "E017"),
     ]
     readme = README.read_text()
     for number, message in zip(numbers, messages.values(), strict=True):
@@ -253,7 +257,7 @@ def test_every_message_has_hint_and_anchor(monkeypatch: pytest.MonkeyPatch) -> N
 def test_numbers_are_those_of_the_docstrings() -> None:
     """Each check's first words are the id it speaks with, each used once."""
     numbers = [str(check.__doc__).partition(":")[0] for check in checks.CHECKS]
-    assert len(set(numbers)) == len(numbers) == 13
+    assert len(set(numbers)) == len(numbers) == 15
 
 
 def test_e010_stays_after_celery_has_given_up_a_task() -> None:

@@ -37,6 +37,19 @@ def test_bad_options_of_a_task_fail_at_its_definition(once: dict[str, Any], word
         def bad(email: str) -> None: ...
 
 
+def test_a_get_key_of_ones_own_is_refused() -> None:
+    """Do not ignore quietly what made the key under celery-once."""
+
+    class OwnKey:
+        def get_key(self, args: Any = None, kwargs: Any = None) -> str:
+            return "own"
+
+    with pytest.raises(ImproperlyConfigured, match=r"own get_key\(\).* once\['key'\] a callable"):
+
+        class Mixed(OwnKey, QueueOnce):
+            abstract = True
+
+
 PROGRAM = """
 from celery import Celery
 from django_celery_once import QueueOnce

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -39,6 +40,7 @@ def dist(tmp_path_factory: pytest.TempPathFactory) -> Path:
     room = tmp_path_factory.mktemp("wheel")
     copy = room / "source"
     shutil.copytree(PACKAGE, copy / PACKAGE.name, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(ROOT / "docs", copy / "docs")
     for name in ["tests", "testproject"]:
         (copy / name).mkdir()
         shutil.copy(ROOT / name / "__init__.py", copy / name)
@@ -86,13 +88,22 @@ def test_wheel_is_typed_and_migrates(wheel: zipfile.ZipFile) -> None:
     } <= names
 
 
-def test_wheel_and_sdist_hold_the_catalogues(dist: Path, wheel: zipfile.ZipFile) -> None:
+@pytest.fixture(scope="module")
+def sources(dist: Path) -> set[str]:
     (path,) = dist.glob("*.tar.gz")
     with tarfile.open(path) as sdist:
-        sources = {name.partition("/")[2] for name in sdist.getnames()}
+        return {name.partition("/")[2] for name in sdist.getnames()}
 
+
+def test_wheel_and_sdist_hold_the_catalogues(sources: set[str], wheel: zipfile.ZipFile) -> None:
     assert set(CATALOGUES) <= set(wheel.namelist())
     assert {*CATALOGUES, *(name[:-2] + "po" for name in CATALOGUES)} <= sources
+
+
+def test_sdist_holds_what_the_readme_links_to(sources: set[str]) -> None:
+    linked = re.findall(r"\]\(([^):]+)\)", (ROOT / "README.md").read_text())
+
+    assert set(linked) <= sources
 
 
 def test_wheel_speaks_german(wheel: zipfile.ZipFile, tmp_path: Path) -> None:

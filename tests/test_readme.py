@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shlex
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +16,10 @@ from django_celery_once import AlreadyQueued, checks, conf
 from django_celery_once.models import BlockedDuplicate, HeldLock
 from django_celery_once.options import OPTIONS
 from django_celery_once.wording import STANDARD, Asker
+from tests.shop import ROOT, python_blocks, run, start, write
 
-ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
-BLOCKS = {
-    section.partition("\n")[0]: re.findall(r"```python\n(.*?)```", section, re.DOTALL)
-    for section in re.split(r"^## ", README, flags=re.MULTILINE)
-}
+BLOCKS = python_blocks(README)
 SETTINGS, TASKS, VIEWS = BLOCKS["Install"]
 (CALL,) = BLOCKS["A duplicate"]
 CREATE_VIEW, FUNCTION_VIEW, REST = BLOCKS["In a view"]
@@ -39,14 +33,6 @@ STATUS_URLS, STATUS_POLICY = BLOCKS["On the page"]
 (CATALOGUE,) = re.findall(r"```po\n(.*?)```", README, re.DOTALL)
 COMMANDS = re.findall(r"^python (manage\.py once_.*)$", README, re.MULTILINE)
 
-CELERY = """
-import os
-from celery import Celery
-os.environ.setdefault("DJANGO_SETTINGS_MODULE", "shop.settings")
-app = Celery("shop", broker="memory://")
-app.config_from_object("django.conf:settings", namespace="CELERY")
-app.autodiscover_tasks()
-"""
 FORMS = """
 from django import forms
 class ReportForm(forms.Form):
@@ -165,53 +151,13 @@ print({each["task"] in app.tasks for each in app.conf.beat_schedule.values()})
 """
 
 
-def write(folder: Path, files: dict[str, str]) -> None:
-    for name, text in files.items():
-        path = folder / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(path.read_text() + text if path.exists() else text)
-
-
-def run(folder: Path, *command: str, script: str = "") -> str:
-    environment = {
-        **os.environ,
-        "DJANGO_SETTINGS_MODULE": "shop.settings",
-        "PYTHONPATH": str(ROOT),  # where it is not installed
-    }
-    done = subprocess.run(
-        [sys.executable, *command],
-        cwd=folder,
-        env=environment,
-        input=script,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
-
-
 @pytest.fixture
 def shop(tmp_path: Path) -> Path:
     """Return a new Django project with the README's lines copied into it."""
-    run(
+    start(
         tmp_path,
-        "-m",
-        "django",
-        "startproject",
-        "shop",
-        ".",
-        "--settings=django.conf.global_settings",
-    )
-    settings = SETTINGS.replace("redis://127.0.0.1:6379", os.environ["TEST_REDIS_URL"])
-    own = 'INSTALLED_APPS += ["reports"]\nALLOWED_HOSTS = ["*"]\n'
-    write(
-        tmp_path,
+        SETTINGS + PRUNING + RABBITMQ + REST,
         {
-            "shop/settings.py": settings + PRUNING + RABBITMQ + REST + own,
-            "shop/celery.py": CELERY,
-            "shop/__init__.py": "from shop.celery import app\n",
-            "reports/__init__.py": "",
             "reports/forms.py": FORMS,
             "reports/models.py": MODELS,
             "reports/tasks.py": TASKS + LABEL + INVOICE,

@@ -9,7 +9,7 @@ from django.core import checks
 from django.core.exceptions import ImproperlyConfigured
 
 from django_celery_once import conf as configuration
-from django_celery_once.checks import caches, settings, tasks
+from django_celery_once.checks import caches, predecessor, settings, tasks
 from django_celery_once.checks.messages import Message
 
 
@@ -51,6 +51,8 @@ CHECKS: list[Callable[..., list[Message]]] = [
             settings.check_log_database,
             settings.check_status_policy,
             tasks.check_tasks,
+            predecessor.check_celery_once,
+            predecessor.check_default_timeout,
         ),
     ),
 ]
