@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Mapping
 from datetime import UTC, datetime, tzinfo
 from typing import Any
@@ -31,10 +30,11 @@ def turn_seconds(run_seconds: float, visits: int) -> float:
     """Return how long a message is to wait before it looks for its turn again.
 
     The longer the run before it has lasted, the longer it may still last; and whoever has
-    come more often comes back sooner, so that the order is roughly kept.
+    come more often comes back sooner. That, and that none of it is left to chance, keeps
+    roughly the order of the calls.
     """
     pause = min(max(run_seconds / 4, TURN_SECONDS[0]), TURN_SECONDS[1])
-    return pause * max(0.25, 0.8**visits) * random.uniform(0.8, 1.2)  # noqa: S311
+    return pause * max(0.25, 0.8**visits)
 
 
 def _seconds_until(moment: Any, timezone: tzinfo) -> float | None:

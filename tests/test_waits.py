@@ -83,3 +83,14 @@ def test_words_are_no_moment(options: dict[str, Any]) -> None:
 def test_a_timeout_below_the_grace_is_kept() -> None:
     """``expires`` never makes a lock last longer than its time-out."""
     assert queued_seconds(5, {"expires": 1000}, UTC) == 5
+
+
+@pytest.mark.parametrize(
+    ("run_seconds", "visits", "expected"),
+    [(0, 0, 1.0), (2, 0, 1.0), (20, 0, 5.0), (3600, 0, 10.0), (0, 1, 0.8), (3600, 99, 2.5)],
+)
+def test_how_long_a_message_waits_for_its_turn(
+    run_seconds: float, visits: int, expected: float
+) -> None:
+    """Longer the longer the run before it lasts, sooner the more often it has come."""
+    assert waits.turn_seconds(run_seconds, visits) == pytest.approx(expected)
