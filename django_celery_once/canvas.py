@@ -31,6 +31,11 @@ def is_awaited(options: Mapping[str, Any]) -> bool:
     )
 
 
+def is_part(options: Mapping[str, Any]) -> bool:
+    """Return whether a call that is published with these options belongs to a canvas."""
+    return any(options.get(name) for name in ("group_id", "chord", "chain", "parent_id"))
+
+
 def is_dispatched(options: Mapping[str, Any], running_id: str) -> bool:
     """Return whether the task that runs here sends a call as the next of its canvas."""
     return bool(running_id) and (

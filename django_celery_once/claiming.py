@@ -8,7 +8,7 @@ from contextlib import nullcontext
 from dataclasses import replace
 from typing import Any
 
-from django_celery_once import claims, leftovers
+from django_celery_once import canvas, claims, leftovers, reruns
 from django_celery_once.arguments import Call
 from django_celery_once.binding import bind, key_of_call, label_of_call
 from django_celery_once.claims import Claim
@@ -30,23 +30,28 @@ def new_claim(
     call: Call,
     asked: OnceOptions,
     options: Mapping[str, Any],
-    *,
-    seconds: float | None = None,
+    policy: str,
 ) -> Claim:
     """Take the lock of a new call, published with Celery's ``options``.
 
-    Wait for it for so many ``seconds`` where another has it.
+    Where another has it, wait for it or follow the holder, if the ``policy`` is to do so.
     """
     if not _is_guarded(task, task_id, asked):
         return claims.unguarded(task_id)
     claim = _claim_of(task, _new_lock(task, task_id, call, asked), asked, options)
     if asked.until == "running":
         return claim  # its run asks for the lock
+    # The members of a canvas are followed by what they are: others wait for their results.
+    text = "" if canvas.is_part(options) else reruns.pack(task, call, options, claim.header)
     running = run_here()
     if running is None or running.lease is None or running.lock.key != claim.lock.key:
-        return _take(claim, seconds)
+        if policy == "rerun":
+            return claims.take_or_follow(claim, text)
+        return (
+            take_within(claim, asked.blocking_timeout) if policy == "wait" else claims.take(claim)
+        )
     if running_id() not in (task_id, options.get("parent_id")):
-        return claims.take(claim)  # its own end can't be waited for
+        return _follow_oneself(claim, text if policy == "rerun" else "")
     # A task that replaces itself hands its lock on, and so does one to the next of its chain,
     # which Celery sends, with it as the parent, when its body has ended.
     with running.standing_still():
@@ -60,19 +65,20 @@ def new_claim(
 
 
 def new_reservation(
-    task: Any, task_id: str, call: Call, asked: OnceOptions, *, seconds: float | None = None
+    task: Any, task_id: str, call: Call, asked: OnceOptions, policy: str = "raise"
 ) -> Claim:
     """Take the lock of a call to come; arguments that its key does not need may be missing.
 
-    Wait for it for so many ``seconds`` where another has it.
+    Where another has it, wait for it if the ``policy`` is to do so.
     """
-    if not _is_guarded(task, task_id, asked):
-        return claims.unguarded(task_id)
-    if asked.until == "running":
+    if asked.until == "running" or not _is_guarded(task, task_id, asked):
         return claims.unguarded(task_id)
     partly = not (asked.keys is None and asked.key is None)
     lock = _new_lock(task, task_id, call, asked, partly=partly)
-    return _take(Claim(Header(), replace(lock, phase=Phase.RESERVED), conf.reserve), seconds)
+    claim = Claim(Header(), replace(lock, phase=Phase.RESERVED), conf.reserve)
+    if policy == "wait":
+        return take_within(claim, asked.blocking_timeout)
+    return claims.take(claim, counted=policy != "rerun")  # that one asks again at the commit
 
 
 def reserved_claim(
@@ -127,8 +133,11 @@ def _is_guarded(task: Any, task_id: str, asked: OnceOptions) -> bool:
     return True
 
 
-def _take(claim: Claim, seconds: float | None) -> Claim:
-    return claims.take(claim) if seconds is None else take_within(claim, seconds)
+def _follow_oneself(claim: Claim, call: str) -> Claim:
+    """Let a task that queues itself again do so once: the next run begins when this one ends."""
+    following = claims.take_or_follow(claim, call, counted=False)
+    accepted = following.holder is None or following.header.follows or call
+    return following if accepted else claims.take(claim)  # one more is a duplicate
 
 
 def _new_lock(

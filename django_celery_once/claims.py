@@ -152,7 +152,9 @@ def requeued(header: Header, lock: Lock, task_name: str, seconds: float | None =
     return Claim(replace(header, run=""), waiting, seconds)
 
 
-def take(claim: Claim, replacing: Lock | None = None, *, counted: bool = True) -> Claim:
+def take(
+    claim: Claim, replacing: Lock | None = None, *, counted: bool = True, follow: bool = False
+) -> Claim:
     """Take the lock of a new call; return the claim with the holder if there is one.
 
     Unless ``counted``, the call asks again and is no duplicate yet. Raise ``LockUnavailable``,
@@ -160,7 +162,7 @@ def take(claim: Claim, replacing: Lock | None = None, *, counted: bool = True) -
     """
     try:
         store = open_store(conf.cache)
-        holder = store.acquire(claim.lock, claim.seconds, replacing, counted=counted)
+        holder = store.acquire(claim.lock, claim.seconds, replacing, counted=counted, follow=follow)
     except LockUnavailable as error:
         if not conf.enqueue_on_cache_error:
             release_later(conf.cache, claim.lock, claim.seconds)
@@ -170,6 +172,19 @@ def take(claim: Claim, replacing: Lock | None = None, *, counted: bool = True) -
         logger.warning("%s; queueing %s without a lock", error, claim.lock.task)
         return claim
     return replace(claim, holder=holder)
+
+
+def take_or_follow(claim: Claim, call: str = "", *, counted: bool = True) -> Claim:
+    """Take the lock of a new call, or let it follow the holder; return the claim.
+
+    It has a holder then, and its header says so if it is the one that follows. A ``call`` is
+    published by whoever releases the lock, also in the place of an earlier one.
+    """
+    claim = take(replace(claim, lock=replace(claim.lock, call=call)), counted=counted, follow=True)
+    following = None if claim.holder is None else claim.holder.follow_up
+    if following is None or following.owner != claim.lock.owner:
+        return claim
+    return replace(claim, header=replace(claim.header, follows="rerun" if call else "turn"))
 
 
 def last_record(lock: Lock) -> Lock | None:

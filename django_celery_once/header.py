@@ -25,7 +25,9 @@ class Header:
     earlier token that the lock may still have, where moving it to this message had no answer.
     ``duplicate_of`` is the id of the task in flight where this message only stands for a
     duplicate within a canvas; with ``joins``, the key of that task, its value is to be that
-    task's. ``visits`` counts how often the message was sent back to wait for its turn.
+    task's. ``follows`` is ``"turn"`` where the message waits for the run before it, and
+    ``"rerun"`` where it only looks after a call that is published when that run ends. ``visits``
+    counts how often the message was sent back to wait for its turn.
     """
 
     key: str = ""
@@ -39,6 +41,7 @@ class Header:
     joins: str = ""
     kept_until: float = 0.0
     release_on_failure: bool = False
+    follows: str = ""
     visits: int = 0
 
     @property
@@ -63,6 +66,7 @@ class Header:
             "joins": self.joins,
             "kept_until": self.kept_until,
             "release_on_failure": self.release_on_failure,
+            "follows": self.follows,
             "visits": self.visits,
         }
         message = {name: value for name, value in fields.items() if value}

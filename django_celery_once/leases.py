@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from django_celery_once import follow_ups
 from django_celery_once.exceptions import LockUnavailable
 from django_celery_once.locks import Lock, Start, open_store
 
@@ -121,7 +122,7 @@ class Renewal:
         if not ended:
             lease.on_lost(lease.lock, lease.held)
         elif lease.held:  # the run released it while its renewal was under way
-            open_store(lease.alias).release(lease.lock)
+            follow_ups.release(lease.alias, lease.lock)
 
 
 _renewal = Renewal()

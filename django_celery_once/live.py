@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from celery import current_app
 
+from django_celery_once import follow_ups
 from django_celery_once.conf import conf
 from django_celery_once.keys import PREFIX, key_prefix
 from django_celery_once.locks import Lock, Phase, Scan, open_store
@@ -63,7 +64,7 @@ def free(seen: Lock, *, by: str, reason: str = "") -> Lock | None:
     held = store.inspect(seen.key)
     if held is None or (held.token, held.run) != (seen.token, seen.run):
         return None
-    last = store.release(seen)
+    last = follow_ups.release(conf.cache, seen)
     if last is not None:
         logger.warning(
             "%s freed the lock %s of %s[%s]%s",

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any, Literal, get_args
 
-OnDuplicate = Literal["raise", "reject", "join", "wait"]
+OnDuplicate = Literal["raise", "reject", "join", "wait", "rerun"]
 Until = Literal["finished", "started", "running", "expired"]
 
 #: How long a call waits for its key where it is not told, in seconds.
@@ -66,6 +66,11 @@ def check_combination(options: Mapping[str, Any]) -> None:
         raise ValueError(
             f"once['on_duplicate'] = {answer!r} has no place beside once['until'] = 'running': all "
             "calls are queued and run one at a time, none is a duplicate"
+        )
+    if answer == "rerun" and until in {"started", "expired"}:
+        raise ValueError(
+            f"once['on_duplicate'] = 'rerun' has no place beside once['until'] = {until!r}, which "
+            "does not end with the run; leave out 'until'"
         )
     if until == "expired":
         if options.get("timeout") is None:

@@ -14,8 +14,9 @@ import time
 from collections import deque
 from dataclasses import dataclass
 
+from django_celery_once import follow_ups
 from django_celery_once.exceptions import LockUnavailable
-from django_celery_once.locks import Lock, open_store
+from django_celery_once.locks import Lock
 
 logger = logging.getLogger(__name__)
 
@@ -76,7 +77,7 @@ class _Releases:
 def _done(release: _Release) -> bool:
     """Try once; return whether the lock is gone for certain."""
     try:
-        open_store(release.alias).release(release.lock)
+        follow_ups.release(release.alias, release.lock)
     except LockUnavailable:
         pass
     except Exception:
@@ -105,7 +106,7 @@ def release_later(alias: str, lock: Lock, seconds: float) -> None:
 def release_or_later(alias: str, lock: Lock, seconds: float) -> Lock | None:
     """Release ``lock`` now and return its last record, or see to it later; never raise."""
     try:
-        return open_store(alias).release(lock)
+        return follow_ups.release(alias, lock)
     except LockUnavailable as error:
         logger.warning("%s; releasing task %s's lock later", error, lock.owner)
     except Exception:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import functools
 import inspect
+import logging
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from celery import current_app, uuid
 from celery.contrib.django.task import DjangoTask
 from celery.result import EagerResult
+from django.db import transaction
 
 from django_celery_once import canvas, claiming, claims, reservations
 from django_celery_once.arguments import Call
@@ -22,13 +24,16 @@ from django_celery_once.header import KEY, NAME
 from django_celery_once.options import OnceOptions, OnDuplicate
 from django_celery_once.predecessor import inherit
 from django_celery_once.reservations import Reservation
-from django_celery_once.running import asked_by, report_duplicate, run_of, running_id
+from django_celery_once.running import asked_by, report_duplicate, run_here, run_of, running_id
 from django_celery_once.waits import queued_seconds
 
 if TYPE_CHECKING:
     _Task = DjangoTask[Any, Any]
 else:
     _Task = DjangoTask
+
+
+logger = logging.getLogger(__name__)
 
 
 class QueueOnce(_Task):
@@ -112,10 +117,13 @@ class QueueOnce(_Task):
         if claim is None:
             call = Call.of(args, kwargs, options)
             asked, claim = self._claim(task_id, call, once, options)
-            if claim.holder is not None:
-                claim = self._stand_in(claim, asked, call, options) or claim
-            if claim.holder is not None:
-                return self._refuse(claim, asked, call, options)
+            if claim.header.follows:
+                self._follow(claim, asked, call, options)
+            elif claim.holder is not None:
+                stand_in = self._stand_in(claim, asked, call, options)
+                if stand_in is None:
+                    return self._refuse(claim, asked, call, options)
+                claim = stand_in
         headers[NAME] = claim.header.as_message()
         try:
             result = publish(headers=headers, **options)
@@ -174,8 +182,10 @@ class QueueOnce(_Task):
             return self.apply_async(args, kwargs, task_id=task_id, once=once, **options)
         asked, call = self.once_options(once), Call.of(args, kwargs, options)
         bind(self, args, kwargs)  # nothing may be missing here
-        seconds = self._patience(asked)
-        claim = claiming.new_reservation(self, task_id or uuid(), call, asked, seconds=seconds)
+        policy = self._policy(asked)
+        claim = claiming.new_reservation(self, task_id or uuid(), call, asked, policy)
+        if claim.holder is not None and policy == "rerun":
+            return self._ask_at_commit(claim, args, kwargs, once, options)
         if claim.holder is not None:
             return self._refuse(claim, asked, call, options)
         return Reservation(self, claim, asked).apply_async_on_commit(args, kwargs, **options)
@@ -202,16 +212,44 @@ class QueueOnce(_Task):
             claim = claiming.reserved_claim(self, once.lock, call, once.asked, options)
             return once.asked, claim
         asked = once.asked if isinstance(once, Reservation) else self.once_options(once)
-        seconds = self._patience(asked)
-        return asked, claiming.new_claim(self, task_id, call, asked, options, seconds=seconds)
+        return asked, claiming.new_claim(self, task_id, call, asked, options, self._policy(asked))
 
     def _policy(self, asked: OnceOptions) -> OnDuplicate:
-        if asked_by().source == "beat":
-            return "reject"  # its scheduler would log a traceback
-        return asked.on_duplicate or conf.on_duplicate
+        policy = asked.on_duplicate or conf.on_duplicate
+        if asked_by().source == "beat" and policy in {"raise", "wait"}:
+            return "reject"  # its scheduler would log a traceback, or stand still
+        if policy == "rerun" and self.app.conf.task_always_eager:
+            return "reject"  # nothing runs afterwards
+        return policy
 
-    def _patience(self, asked: OnceOptions) -> float | None:
-        return asked.blocking_timeout if self._policy(asked) == "wait" else None
+    def _follow(
+        self, claim: Claim, asked: OnceOptions, call: Call, options: dict[str, Any]
+    ) -> None:
+        """Publish the message of a call that follows the holder, or looks after it."""
+        holder = claim.holder
+        assert holder is not None  # noqa: S101
+        if claim.header.follows == "rerun":
+            options.pop("eta", None)
+            options["countdown"] = conf.lease
+        if run_here() is None or self._policy(asked) == "rerun":
+            report_duplicate(self, claim.lock, holder, "rerun", asked, call)
+
+    def _ask_at_commit(
+        self, claim: Claim, args: Any, kwargs: Any, once: Any, options: dict[str, Any]
+    ) -> Any:
+        """Ask for one run more when the data it is to see is there."""
+        task_id = claim.lock.owner
+
+        def ask() -> None:
+            try:
+                asked = self.apply_async(args, kwargs, task_id=task_id, once=once, **options)
+                if asked.id != task_id:  # nobody is to wait for it
+                    self.backend.mark_as_revoked(task_id, f"runs as {asked.id}")
+            except Exception:
+                logger.exception("%s[%s] could not be queued at the commit", self.name, task_id)
+
+        transaction.on_commit(ask, robust=True)
+        return self.result_of(task_id, claim.lock.key)
 
     def _stand_in(
         self, claim: Claim, asked: OnceOptions, call: Call, options: Mapping[str, Any]
@@ -245,6 +283,8 @@ class QueueOnce(_Task):
             return EagerResult(None, None, "REJECTED")  # type: ignore[arg-type]
         if policy == "join":
             return self.result_of(holder.owner, holder.key)
+        if policy == "rerun" and holder.follow_up is not None:
+            return self.result_of(holder.follow_up.owner, holder.key)
         raise claims.already_queued(self.name, holder)
 
     def once_options(self, once: Mapping[str, Any] | None = None) -> OnceOptions:

@@ -6,30 +6,35 @@ import logging
 import time
 from dataclasses import replace
 from datetime import datetime
-from typing import Any, NoReturn
+from typing import Any
 
 from celery import signals, states
-from celery.contrib.django.task import DjangoTask
-from celery.exceptions import Ignore, Reject
+from celery.exceptions import Ignore
 
-from django_celery_once import canvas, claims, endings, leases, leftovers, requester
+from django_celery_once import (
+    claims,
+    endings,
+    follow_ups,
+    leases,
+    leftovers,
+    requester,
+    reruns,
+    turns,
+)
 from django_celery_once.claims import Run
 from django_celery_once.conf import conf
 from django_celery_once.exceptions import LockUnavailable
 from django_celery_once.gate import install_guard
-from django_celery_once.header import NAME, Header, read_header
+from django_celery_once.header import Header, read_header
 from django_celery_once.leases import Lease
 from django_celery_once.locks import Lock, Phase, Start, open_store
-from django_celery_once.releases import release_later, release_or_later
-from django_celery_once.running import lease_seconds, message_of, report_duplicate, run_of
+from django_celery_once.releases import release_later
+from django_celery_once.running import lease_seconds, message_of, run_of
 from django_celery_once.signals import Outcome, lock_lost, process_ended, run_ended
 from django_celery_once.task import QueueOnce
-from django_celery_once.waits import turn_seconds
 
 logger = logging.getLogger(__name__)
 
-#: Seconds between two looks at a task that a duplicate has joined within a canvas.
-JOIN_SECONDS = 1.0
 #: Celery's states at the end of a run. One that was cut off has none.
 OUTCOMES = {
     states.SUCCESS: Outcome.SUCCESS,
@@ -41,6 +46,7 @@ OUTCOMES = {
 def connect() -> None:
     """Take part in the life of every ``QueueOnce`` task of this process."""
     install_guard(guard)
+    follow_ups.install(reruns.send)
     endings.connect()
     signals.task_postrun.connect(end_run, dispatch_uid="django_celery_once.end_run")
     signals.worker_process_shutdown.connect(
@@ -61,7 +67,7 @@ def guard(task: QueueOnce, task_id: str) -> None:
         return
     header = _header(task)
     if header is not None and header.duplicate_of:
-        _stand_in(task, header)
+        turns.stand_in(task, header)
     elif header is not None and header.key:
         _let_in(task, header)
 
@@ -73,35 +79,26 @@ def _let_in(task: QueueOnce, header: Header) -> None:
         endings.free(task, queued, Outcome.STARTED)
         _mark(task, Run(header, queued))
         return
-    try:
-        found, holder = open_store(conf.cache).start(
-            lock, lease_seconds(task), again=header.again, counted=header.until != "running"
-        )
-    except LockUnavailable as error:
-        logger.warning("%s; running %s[%s] without its lock", error, task.name, lock.owner)
-        found, holder = Start.MINE, None  # its renewals take the lock when they can
-    if found in {Start.TAKEN, Start.ANOTHER} and _has_ended(task, header):
-        release_or_later(conf.cache, lock, lease_seconds(task))
-        logger.info("%s[%s] came again, but has already run to its end", task.name, lock.owner)
-        raise Ignore("already run to its end")
-    if found is Start.ANOTHER and holder is not None:
-        if header.until == "running":
-            _wait_for_turn(task, header, holder)
-        _stand_back(task, lock, holder)
-    if found is Start.ELSEWHERE:
-        _come_back(task, header)
-    if found is Start.TAKEN and header.kept_seconds > lease_seconds(task):
-        endings.leave(lock, header.kept_seconds)
+    if header.follows and reruns.was_sent(header):
+        raise Ignore("its newest call was queued in its place")
+    found, holder = _start(task, header, lock)
+    while holder is not None:  # or what is in its way is raised
+        turns.give_way(task, header, lock, found, holder)
+        found, holder = _start(task, header, lock)
+    if found is Start.TAKEN:
+        turns.check_has_not_ended(task, header, lock)
+        if header.kept_seconds > lease_seconds(task):
+            endings.leave(lock, header.kept_seconds)
     _begin(task, header, lock)
 
 
-def _stand_in(task: QueueOnce, header: Header) -> None:
-    """End a run that only stands for a duplicate, as its policy wants it."""
-    if not header.joins:
-        canvas.pass_over(task.request, task, header.duplicate_of)
-    elif not canvas.join(task.request, task, header.duplicate_of, header.joins):
-        _send_again(task, header, JOIN_SECONDS)
-        raise Ignore(f"waiting for {header.duplicate_of}")
+def _start(task: QueueOnce, header: Header, lock: Lock) -> tuple[Start, Lock | None]:
+    store, counted = open_store(conf.cache), header.until != "running"
+    try:
+        return store.start(lock, lease_seconds(task), again=header.again, counted=counted)
+    except LockUnavailable as error:
+        logger.warning("%s; running %s[%s] without its lock", error, task.name, lock.owner)
+        return Start.MINE, None  # its renewals take the lock when they can
 
 
 def end_run(sender: Any = None, task: Any = None, **ended: Any) -> None:
@@ -177,65 +174,6 @@ def _begin(task: QueueOnce, header: Header, lock: Lock) -> None:
     lease = Lease(conf.cache, lock, lease_seconds(task), conf.lease / leases.RENEWALS, report_loss)
     leases.hold(lease)
     _mark(task, Run(header, lock, lease))
-
-
-def _has_ended(task: QueueOnce, header: Header) -> bool:
-    """Return whether a message that came again belongs to a task with a final result."""
-    redelivered = (task.request.delivery_info or {}).get("redelivered")
-    if not (redelivered or header.again):
-        return False
-    try:
-        return task.AsyncResult(task.request.id or "").state in states.READY_STATES
-    except Exception:
-        logger.exception("No result to be had for %s; running it", task.request.id)
-        return False
-
-
-def _stand_back(task: QueueOnce, lock: Lock, holder: Lock) -> NoReturn:
-    """End a run whose key is another's, so that nobody waits for its result."""
-    if holder.owner == lock.owner:
-        raise Ignore(f"a newer message of {lock.owner} holds the lock")
-    reason = f"duplicate of {holder.owner}, which holds {holder.key}"
-    report_duplicate(task, lock, holder, "revoke", task.once_options())
-    request = task.request
-    try:
-        task.backend.mark_as_revoked(
-            lock.owner, reason, request=request, store_result=not request.ignore_result
-        )
-    except Exception:
-        logger.exception("Could not store that %s was revoked as %s", request.id, reason)
-    raise Ignore(reason)
-
-
-def _wait_for_turn(task: QueueOnce, header: Header, holder: Lock) -> NoReturn:
-    """Send the message again for when the run before it may have ended; no retry is spent."""
-    run_seconds = max(0.0, time.time() - holder.started) if holder.started else 0.0
-    logger.info("%s[%s] waits for its turn after %s", task.name, task.request.id, holder.owner)
-    waiting = replace(header, run="", visits=header.visits + 1)
-    _send_again(task, waiting, turn_seconds(run_seconds, header.visits))
-    raise Ignore(f"waiting for its turn after {holder.owner}")
-
-
-def _come_back(task: QueueOnce, header: Header) -> NoReturn:
-    """Send the message again for when the other copy's lease may have lapsed."""
-    logger.warning(
-        "%s[%s] is running elsewhere; looking again in %g seconds",
-        task.name,
-        task.request.id,
-        conf.lease,
-    )
-    _send_again(task, replace(header, run="", again=True), conf.lease)
-    raise Ignore("running elsewhere")
-
-
-def _send_again(task: QueueOnce, header: Header, seconds: float) -> None:
-    """Send the message that is here once more; raise ``Reject`` where the broker fails."""
-    headers = {**(task.request.headers or {}), NAME: header.as_message()}
-    again = task.signature_from_request(task.request, countdown=seconds, headers=headers)
-    try:
-        DjangoTask.apply_async(task, again.args, again.kwargs, **again.options)
-    except Exception as error:
-        raise Reject(error, requeue=True) from error
 
 
 def _runs_again(task: QueueOnce, state: str | None, outcome: Any) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum, StrEnum
 from typing import Protocol
 
@@ -35,6 +35,11 @@ class Lock:
     whole time, whatever becomes of the run, and ``remaining`` is what was left, in seconds, when
     the record was read. ``previous`` is not kept: it is another token by which a run may know
     its lock.
+
+    ``follow_up`` is the lock that takes its place when it is released, its ``remaining`` the
+    time that it gets then. A ``call``, in words for whoever releases, says that this is to
+    publish the follow-up; otherwise its message is on its way. ``follow_up_seen`` (epoch
+    seconds) is when this message was first seen since the run before it was last renewed.
     """
 
     key: str
@@ -54,11 +59,22 @@ class Lock:
     until: str = ""
     previous: str = ""
     remaining: float = 0.0
+    call: str = ""
+    follow_up: Lock | None = None
+    follow_up_seen: float = 0.0
 
     @property
     def silence(self) -> float:
         """The seconds since the worker of a running task gave a sign of life."""
         return max(0.0, self.lease - self.remaining) if self.phase is Phase.RUNNING else 0.0
+
+
+def released(last: Lock, token: str) -> Lock:
+    """Return the last record of a lock, with the token that its follow-up has got, if it did."""
+    following = last.follow_up
+    if following is None or not following.call:
+        return last
+    return replace(last, follow_up=replace(following, token=token, previous=following.token))
 
 
 class Start(Enum):
@@ -67,6 +83,7 @@ class Start(Enum):
     MINE = "the lock is this run's"
     TAKEN = "the lock was free and is this run's now"
     ELSEWHERE = "another run of the same message holds it under a live lease"
+    FOLLOWS = "another message holds it, and this one is to follow"
     ANOTHER = "another message holds it"
 
 
@@ -90,6 +107,7 @@ class LockStore(Protocol):
         replacing: Lock | None = None,
         *,
         counted: bool = True,
+        follow: bool = False,
     ) -> Lock | None:
         """Take ``lock.key`` for ``timeout`` seconds and return ``None``, or the holder's lock.
 
@@ -99,6 +117,9 @@ class LockStore(Protocol):
         token is no second call (the client may repeat a command whose answer was lost). A
         successor with the same owner keeps ``since`` and ``hits``, and ``label`` and
         ``requester`` where it has none.
+
+        With ``follow``, a refused ``lock`` becomes the holder's ``follow_up``, or where there is
+        one lends it its ``call``, if it has any: the newest call is the one that is published.
         """
 
     def start(
@@ -124,7 +145,9 @@ class LockStore(Protocol):
         """Free ``lock.key`` if it holds the token and run of ``lock``; return its last record.
 
         A ``lock`` without a run stands for whatever run its message has, and a lock that
-        never learned of its run belongs to any run of its message.
+        never learned of its run belongs to any run of its message. Where there is a follow-up,
+        the key is that one's now, under a new token if it has a ``call``; its old one is its
+        ``previous``. A follow-up itself is withdrawn, and ``None`` returned.
         """
 
     def shorten(self, lock: Lock, seconds: float) -> bool:

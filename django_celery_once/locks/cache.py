@@ -7,6 +7,7 @@ process may act, so promise 3 ("only the owner releases") has a window of one ro
 from __future__ import annotations
 
 import math
+import secrets
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -15,7 +16,7 @@ from dataclasses import asdict, replace
 from django.core.cache.backends.base import BaseCache
 
 from django_celery_once.exceptions import LockUnavailable
-from django_celery_once.locks.base import Lock, Phase, Scan, Start
+from django_celery_once.locks.base import Lock, Phase, Scan, Start, released
 
 #: How often a key may be taken and freed again by others while one call asks for it.
 ATTEMPTS = 5
@@ -35,6 +36,7 @@ class CacheStore:
         replacing: Lock | None = None,
         *,
         counted: bool = True,
+        follow: bool = False,
     ) -> Lock | None:
         """Take the key or return the holder (``LockStore.acquire``)."""
         with self._guarded(lock.key):
@@ -51,7 +53,8 @@ class CacheStore:
                     return None
                 if held.token == lock.token:
                     return None
-                return self._hit(held) if counted else replace(held, hits=self._hits(held.key))
+                held = self._hit(held) if counted else replace(held, hits=self._hits(held.key))
+                return self._follow(held, lock, timeout) if follow else held
         # A cache that hides its outage refuses to add and shows nothing: no duplicate.
         raise self._unavailable(lock.key, "it neither takes the lock nor shows a holder")
 
@@ -79,8 +82,19 @@ class CacheStore:
         if not lock.token:
             raise ValueError(f"releasing {lock.key} needs the token it was acquired with")
         with self._guarded(lock.key):
-            held = self._read_own(lock)
-            return None if held is None else self._delete(held)
+            held = self._read(lock.key)
+            if held is None or not _belongs(held, lock):
+                if held is not None and _follows(held, lock):
+                    self._write(replace(held, follow_up=None), held.remaining)
+                return None
+            if held.follow_up is None:
+                return self._delete(held)
+            last = released(replace(held, hits=self._hits(held.key)), secrets.token_hex(8))
+            following = last.follow_up
+            assert following is not None  # noqa: S101
+            self._write(following, following.remaining)
+            self._cache.set(_hits_key(lock.key), 0, math.ceil(following.remaining))
+            return last
 
     def shorten(self, lock: Lock, seconds: float) -> bool:
         """Compare, then set the time left (``LockStore.shorten``)."""
@@ -116,6 +130,8 @@ class CacheStore:
                 continue
             if lock.previous and held.token == lock.previous:
                 held = replace(held, token=lock.token, run="")
+            if held.token != lock.token and _follows(held, lock):
+                return Start.FOLLOWS, self._see_follow_up(held, lock, lease)
             if held.token != lock.token:
                 return Start.ANOTHER, held
             elsewhere = held.run and held.run != lock.run
@@ -129,10 +145,35 @@ class CacheStore:
                 worker=lock.worker,
                 lease=lease,
                 sent_back=False,
+                follow_up_seen=0.0,
+                call="",
             )
-            self._write(mine, max(lease, held.remaining) if held.until == "expired" else lease)
+            keeps = held.until == "expired" or held.follow_up is not None
+            self._write(mine, max(lease, held.remaining) if keeps else lease)
             return Start.MINE, None
         raise self._unavailable(lock.key, "it neither takes the lock nor shows a holder")
+
+    def _follow(self, held: Lock, lock: Lock, timeout: float) -> Lock:
+        following = held.follow_up
+        if following is None:
+            following = replace(lock, remaining=timeout)
+        elif lock.call:
+            following = replace(
+                following,
+                call=lock.call,
+                label=lock.label or following.label,
+                requester=lock.requester or following.requester,
+            )
+        held = replace(held, follow_up=following)
+        running = held.phase is Phase.RUNNING
+        self._write(held, max(held.remaining, timeout) if running else held.remaining)
+        return held
+
+    def _see_follow_up(self, held: Lock, lock: Lock, lease: float) -> Lock:
+        if held.phase is Phase.RUNNING:
+            held = replace(held, follow_up_seen=held.follow_up_seen or lock.started)
+            self._write(held, max(held.remaining, 4 * lease))
+        return held
 
     def _add(self, lock: Lock, timeout: float) -> bool:
         # Whole seconds: Memcached and the database cache cut fractions off.
@@ -157,7 +198,11 @@ class CacheStore:
             return None
         fields = dict(record)
         remaining = max(0.0, fields.pop("expires") - time.time())
-        return Lock(**{**fields, "phase": Phase(fields["phase"]), "remaining": remaining})
+        following = fields.pop("follow_up")
+        if following is not None:
+            following = Lock(**{**following, "phase": Phase(following["phase"])})
+        known = {**fields, "phase": Phase(fields["phase"]), "follow_up": following}
+        return Lock(**known, remaining=remaining)
 
     def _read_own(self, lock: Lock) -> Lock | None:
         held = self._read(lock.key)
@@ -198,6 +243,10 @@ def _belongs(held: Lock, lock: Lock) -> bool:
     return held.token == lock.token and (not held.run or lock.run in ("", held.run))
 
 
+def _follows(held: Lock, lock: Lock) -> bool:
+    return held.follow_up is not None and held.follow_up.token == lock.token
+
+
 def _hits_key(key: str) -> str:
     return f"{key}:hits"
 
@@ -206,6 +255,8 @@ def _record(lock: Lock, timeout: float) -> dict[str, object]:
     record = asdict(lock)
     record["phase"] = lock.phase.value
     record["expires"] = time.time() + timeout
+    if lock.follow_up is not None:
+        record["follow_up"] = {**asdict(lock.follow_up), "phase": lock.follow_up.phase.value}
     del record["remaining"], record["previous"]
     return record
 
@@ -213,9 +264,10 @@ def _record(lock: Lock, timeout: float) -> dict[str, object]:
 def _successor(held: Lock, lock: Lock) -> Lock:
     """Return the next lock on a key: the same task's goes on with what was said of it."""
     if held.owner != lock.owner:
-        return lock
+        return replace(lock, follow_up=held.follow_up)
     return replace(
         lock,
+        follow_up=held.follow_up,
         since=held.since,
         hits=held.hits,
         until=held.until,

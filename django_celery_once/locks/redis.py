@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import inspect
 import re
+import secrets
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 from django.core.cache.backends.base import BaseCache
@@ -19,7 +21,7 @@ from redis.exceptions import NoScriptError, RedisError
 
 from django_celery_once import keys
 from django_celery_once.exceptions import LockUnavailable
-from django_celery_once.locks.base import Lock, Phase, Scan, Start
+from django_celery_once.locks.base import Lock, Phase, Scan, Start, released
 from django_celery_once.locks.scripts import ACQUIRE, INSPECT, RELEASE, SHORTEN, START, Script
 
 _GLOB = re.compile(r"([*?\[\]\\])")
@@ -67,11 +69,13 @@ class RedisStore:
         replacing: Lock | None = None,
         *,
         counted: bool = True,
+        follow: bool = False,
     ) -> Lock | None:
         """Take the key or return the holder (``LockStore.acquire``)."""
         old = ("", "") if replacing is None else (replacing.token, replacing.run)
-        who = (lock.owner, lock.token, int(counted))
-        found = self._run(ACQUIRE, lock.key, _ms(timeout), *old, *who, *_fields(lock))
+        how = (int(counted), "follow" if follow else "", lock.call)
+        who = (lock.owner, lock.token)
+        found = self._run(ACQUIRE, lock.key, _ms(timeout), *old, *who, *how, *_fields(lock))
         return None if found is None else _lock(lock.key, *found)
 
     def start(
@@ -100,8 +104,9 @@ class RedisStore:
         """Compare and delete (``LockStore.release``)."""
         if not lock.token:
             raise ValueError(f"releasing {lock.key} needs the token it was acquired with")
-        found = self._run(RELEASE, lock.key, lock.token, lock.run)
-        return None if found is None else _lock(lock.key, *found)
+        token = secrets.token_hex(8)
+        found = self._run(RELEASE, lock.key, lock.token, lock.run, token)
+        return None if found is None else released(_lock(lock.key, *found), token)
 
     def shorten(self, lock: Lock, seconds: float) -> bool:
         """Compare and set the time left (``LockStore.shorten``)."""
@@ -109,7 +114,7 @@ class RedisStore:
 
     def force_release(self, key: str) -> Lock | None:
         """Delete whoever holds it (``LockStore.force_release``)."""
-        found = self._run(RELEASE, key, "", "")
+        found = self._run(RELEASE, key, "", "", "")
         return None if found is None else _lock(key, *found)
 
     def inspect(self, key: str) -> Lock | None:
@@ -221,6 +226,18 @@ def _start(key: str, reply: list[Any]) -> tuple[Start, Lock | None]:
 def _lock(key: str, flat: Sequence[bytes | str], left: int) -> Lock:
     texts = [_text(part) for part in flat]
     fields = dict(zip(texts[::2], texts[1::2], strict=True))
+    next_fields = {
+        name.removeprefix("next."): text
+        for name, text in fields.items()
+        if name.startswith("next.")
+    }
+    held = _record(key, fields, left)
+    if not next_fields:
+        return held
+    return replace(held, follow_up=_record(key, next_fields, int(next_fields["ttl"])))
+
+
+def _record(key: str, fields: Mapping[str, str], left: int) -> Lock:
     return Lock(
         key=key,
         owner=fields["owner"],
@@ -238,6 +255,8 @@ def _lock(key: str, flat: Sequence[bytes | str], left: int) -> Lock:
         sent_back="sent_back" in fields,
         until=fields.get("until", ""),
         remaining=max(0.0, int(left) / 1000),
+        call=fields.get("call", ""),
+        follow_up_seen=float(fields.get("seen", 0)),
     )
 
 

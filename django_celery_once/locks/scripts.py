@@ -13,29 +13,53 @@ class Script:
         self.sha = hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
 
 
-# Every script reads the fields that decide, and answers a refusal with the holder's
-# whole record: [fields, milliseconds left].
-_HELD = "local held = redis.call('HMGET', KEYS[1], 'token', 'run', 'owner', 'until')\n"
+# Every script reads the fields that decide, and answers a refusal with the holder's whole
+# record: [fields, milliseconds left]. The fields of its follow-up begin with "next.".
+_HELD = """local held = redis.call(
+  'HMGET', KEYS[1], 'token', 'run', 'owner', 'until', 'next.owner', 'next.token'
+)
+local function each(next, act)
+  local all = redis.call('HGETALL', KEYS[1])
+  for at = 1, #all, 2 do
+    if (string.sub(all[at], 1, 5) == 'next.') == next then act(all[at], all[at + 1]) end
+  end
+end
+local function drop(name) redis.call('HDEL', KEYS[1], name) end
+"""
 _HOLDER = "{redis.call('HGETALL', KEYS[1]), redis.call('PTTL', KEYS[1])}"
 
-# ARGV: ttl in ms, token and run to replace, owner, token, hits to count, then all fields.
+# ARGV: ttl in ms, token and run to replace, owner, token, hits to count, 'follow' or nothing,
+# the call of a follow-up, then all fields.
 ACQUIRE = Script(f"""{_HELD}
 local handed = ARGV[2] ~= '' and held[1] == ARGV[2]
   and (ARGV[3] == '' or not held[2] or held[2] == ARGV[3])
 if held[1] == ARGV[5] and not handed then return false end
 if held[1] and not handed then
   if ARGV[6] ~= '0' then redis.call('HINCRBY', KEYS[1], 'hits', ARGV[6]) end
+  if ARGV[7] == 'follow' then
+    for at = 9, #ARGV, 2 do
+      local newer = ARGV[8] ~= '' and (ARGV[at] == 'label' or ARGV[at] == 'requester')
+      local name = 'next.' .. ARGV[at]
+      if newer or not held[5] then redis.call('HSET', KEYS[1], name, ARGV[at + 1]) end
+    end
+    if ARGV[8] ~= '' then redis.call('HSET', KEYS[1], 'next.call', ARGV[8]) end
+    redis.call('HSETNX', KEYS[1], 'next.ttl', ARGV[1])
+    local running = redis.call('HGET', KEYS[1], 'phase') == 'running'
+    if running and redis.call('PTTL', KEYS[1]) < tonumber(ARGV[1]) then
+      redis.call('PEXPIRE', KEYS[1], ARGV[1])
+    end
+  end
   return {_HOLDER}
 end
 if handed and held[3] == ARGV[4] then
-  redis.call('HDEL', KEYS[1], 'run', 'started', 'worker', 'lease', 'sent_back')
+  redis.call('HDEL', KEYS[1], 'run', 'started', 'worker', 'lease', 'sent_back', 'seen')
   local said = {{token = true, phase = true, label = true, requester = true}}
-  for at = 7, #ARGV, 2 do
+  for at = 9, #ARGV, 2 do
     if said[ARGV[at]] then redis.call('HSET', KEYS[1], ARGV[at], ARGV[at + 1]) end
   end
 else
-  if handed then redis.call('DEL', KEYS[1]) end
-  redis.call('HSET', KEYS[1], unpack(ARGV, 7))
+  if handed then each(false, drop) end
+  redis.call('HSET', KEYS[1], unpack(ARGV, 9))
 end
 redis.call('PEXPIRE', KEYS[1], ARGV[1])
 return false
@@ -51,7 +75,15 @@ if not held[1] then
 end
 if ARGV[8] ~= '' and held[1] == ARGV[8] then
   redis.call('HSET', KEYS[1], 'token', ARGV[4])
-  held = {{ARGV[4], false, held[3], held[4]}}
+  held[1], held[2] = ARGV[4], false
+end
+local least = 2 * ARGV[1]
+if held[1] ~= ARGV[4] and held[6] == ARGV[4] then
+  if redis.call('HGET', KEYS[1], 'phase') == 'running' then
+    redis.call('HSETNX', KEYS[1], 'seen', ARGV[6])
+    if redis.call('PTTL', KEYS[1]) < 2 * least then redis.call('PEXPIRE', KEYS[1], 2 * least) end
+  end
+  return {{'FOLLOWS', {_HOLDER}}}
 end
 if held[1] ~= ARGV[4] then
   local counted = ARGV[2] == 'start' or ARGV[2] == 'again'
@@ -63,17 +95,17 @@ local dead = ARGV[2] == 'again' and redis.call('HEXISTS', KEYS[1], 'sent_back') 
 if elsewhere and not dead then
   if ARGV[2] ~= 'renew' then
     redis.call('HSET', KEYS[1], 'sent_back', '1')
-    local least = 2 * ARGV[1]
     if redis.call('PTTL', KEYS[1]) < least then redis.call('PEXPIRE', KEYS[1], least) end
   end
   return {{'ELSEWHERE', {_HOLDER}}}
 end
-redis.call('HDEL', KEYS[1], 'sent_back')
+redis.call('HDEL', KEYS[1], 'sent_back', 'seen', 'call')
 if held[2] ~= ARGV[5] then
   redis.call('HSET', KEYS[1], 'phase', 'running', 'run', ARGV[5],
              'started', ARGV[6], 'worker', ARGV[7], 'lease', ARGV[1] / 1000)
 end
-if held[4] ~= 'expired' or redis.call('PTTL', KEYS[1]) < tonumber(ARGV[1]) then
+local keeps = held[4] == 'expired' or held[5]
+if not keeps or redis.call('PTTL', KEYS[1]) < tonumber(ARGV[1]) then
   redis.call('PEXPIRE', KEYS[1], ARGV[1])
 end
 return {{'MINE'}}
@@ -83,11 +115,27 @@ _MINE = """
 local mine = held[1] == ARGV[1] and (ARGV[2] == '' or not held[2] or held[2] == ARGV[2])
 """
 
-# ARGV: token and run, both empty to release whoever holds it.
+# ARGV: token and run, both empty to release whoever holds it; a token for a follow-up that has
+# yet to be published.
 RELEASE = Script(f"""{_HELD}{_MINE}
-if not held[1] or (ARGV[1] ~= '' and not mine) then return false end
+if ARGV[1] ~= '' and not mine then
+  if held[6] == ARGV[1] then each(true, drop) end
+  return false
+end
+if not held[1] then return false end
 local last = {_HOLDER}
-redis.call('DEL', KEYS[1])
+if ARGV[1] == '' or not held[5] then
+  redis.call('DEL', KEYS[1])
+  return last
+end
+each(false, drop)
+local ttl, call = unpack(redis.call('HMGET', KEYS[1], 'next.ttl', 'next.call'))
+each(true, function(name, value)
+  if name ~= 'next.ttl' then redis.call('HSET', KEYS[1], string.sub(name, 6), value) end
+  drop(name)
+end)
+if call then redis.call('HSET', KEYS[1], 'token', ARGV[3]) end
+redis.call('PEXPIRE', KEYS[1], ttl)
 return last
 """)
 

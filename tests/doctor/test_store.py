@@ -39,12 +39,13 @@ class Broken(CacheStore):
         replacing: Lock | None = None,
         *,
         counted: bool = True,
+        follow: bool = False,
     ) -> Lock | None:
         """Refuse a free key, or forget that a lock must lapse."""
         if self.promise == "free keys are free":
             return lock
         kept = 60 if self.promise == "locks lapse" else timeout
-        return super().acquire(lock, kept, replacing, counted=counted)
+        return super().acquire(lock, kept, replacing, counted=counted, follow=follow)
 
     def start(
         self, lock: Lock, lease: float, *, again: bool = False, counted: bool = True

@@ -16,7 +16,11 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "tests.integration.settings")
 app = Celery(
     "integration",
     set_as_current=False,
-    include=["tests.integration.tasks", "tests.integration.canvas_tasks"],
+    include=[
+        "tests.integration.tasks",
+        "tests.integration.canvas_tasks",
+        "tests.integration.rerun_tasks",
+    ],
 )
 
 

@@ -44,3 +44,15 @@ def entries(name: str) -> list[Entry]:
 def events(name: str) -> list[str]:
     """Return the names of what the runs of a call did, in order."""
     return [entry.event for entry in entries(name)]
+
+
+def change(name: str) -> int:
+    """Make a change that a run is to see; return how many there are."""
+    with _client() as client:
+        return int(client.incr(f"changes:{name}"))
+
+
+def count(name: str) -> int:
+    """Return how many changes there are."""
+    with _client() as client:
+        return int(client.get(f"changes:{name}") or 0)
