@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
-from django_celery_once import leases
+from django_celery_once import follow_ups, leases
 from django_celery_once.conf import conf
 from django_celery_once.exceptions import AlreadyQueued, LockUnavailable
 from django_celery_once.header import Header
@@ -171,7 +171,16 @@ def take(
             ) from error
         logger.warning("%s; queueing %s without a lock", error, claim.lock.task)
         return claim
+    if holder is not None and holder.blocks:
+        free_blocked(holder)
     return replace(claim, holder=holder)
+
+
+def free_blocked(holder: Lock) -> None:
+    """Let the follow-up of a run go on whose worker has died; never raise."""
+    last = follow_ups.release_blocked(conf.cache, holder)
+    if last is not None:
+        lock_released.send_robust(sender=None, lock=last, outcome=Outcome.KILLED)
 
 
 def take_or_follow(claim: Claim, call: str = "", *, counted: bool = True) -> Claim:

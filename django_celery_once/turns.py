@@ -11,14 +11,13 @@ from celery import states
 from celery.contrib.django.task import DjangoTask
 from celery.exceptions import Ignore, Reject
 
-from django_celery_once import canvas, endings, follow_ups, reruns
+from django_celery_once import canvas, claims, follow_ups, reruns
 from django_celery_once.arguments import Call
 from django_celery_once.conf import conf
 from django_celery_once.header import NAME, Header
 from django_celery_once.locks import Lock, Phase, Start, open_store
 from django_celery_once.releases import release_or_later
 from django_celery_once.running import lease_seconds, report_duplicate
-from django_celery_once.signals import Outcome
 from django_celery_once.waits import turn_seconds
 
 logger = logging.getLogger(__name__)
@@ -92,17 +91,13 @@ def _stand_back(task: Any, lock: Lock, holder: Lock) -> NoReturn:
 
 def _wait_to_follow(task: Any, header: Header, holder: Lock) -> None:
     """Look again when the run before may have ended; take over from one that is dead."""
-    lease = lease_seconds(task)
-    silent = time.time() - holder.follow_up_seen if holder.follow_up_seen else 0.0
-    if silent > lease:
-        dead = Lock(holder.key, holder.owner, holder.token, run=holder.run)
-        logger.warning("%s[%s] gave no sign of life for %.0f s", task.name, holder.owner, silent)
-        endings.free(task, dead, Outcome.KILLED)
+    if holder.blocks:
+        claims.free_blocked(holder)
         if header.follows == "turn":
             return  # the key is its own now
     elif header.follows == "turn":
         _wait_for_turn(task, header, holder)
-    _send_again(task, replace(header, run=""), lease)
+    _send_again(task, replace(header, run=""), lease_seconds(task))
     raise Ignore(f"following {holder.owner}")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from enum import Enum, StrEnum
@@ -38,8 +39,8 @@ class Lock:
 
     ``follow_up`` is the lock that takes its place when it is released, its ``remaining`` the
     time that it gets then. A ``call``, in words for whoever releases, says that this is to
-    publish the follow-up; otherwise its message is on its way. ``follow_up_seen`` (epoch
-    seconds) is when this message was first seen since the run before it was last renewed.
+    publish the follow-up; otherwise its message is on its way. A lock with a follow-up does
+    not lapse with its lease: ``seen`` (epoch seconds) is when its run was last heard of.
     """
 
     key: str
@@ -61,12 +62,21 @@ class Lock:
     remaining: float = 0.0
     call: str = ""
     follow_up: Lock | None = None
-    follow_up_seen: float = 0.0
+    seen: float = 0.0
 
     @property
     def silence(self) -> float:
         """The seconds since the worker of a running task gave a sign of life."""
-        return max(0.0, self.lease - self.remaining) if self.phase is Phase.RUNNING else 0.0
+        if self.phase is not Phase.RUNNING:
+            return 0.0
+        if self.follow_up is not None:
+            return max(0.0, time.time() - self.seen)
+        return max(0.0, self.lease - self.remaining)
+
+    @property
+    def blocks(self) -> bool:
+        """Whether the run is over its lease and only its follow-up keeps the key from lapsing."""
+        return self.follow_up is not None and self.silence > self.lease
 
 
 def released(last: Lock, token: str) -> Lock:
@@ -148,6 +158,12 @@ class LockStore(Protocol):
         never learned of its run belongs to any run of its message. Where there is a follow-up,
         the key is that one's now, under a new token if it has a ``call``; its old one is its
         ``previous``. A follow-up itself is withdrawn, and ``None`` returned.
+        """
+
+    def blocked(self) -> list[Lock]:
+        """Return the locks that only a follow-up keeps from lapsing (``Lock.blocks``).
+
+        That is none where the cache has no sets: there, messages look after follow-ups alone.
         """
 
     def shorten(self, lock: Lock, seconds: float) -> bool:

@@ -96,6 +96,10 @@ class CacheStore:
             self._cache.set(_hits_key(lock.key), 0, math.ceil(following.remaining))
             return last
 
+    def blocked(self) -> list[Lock]:
+        """Return none (``LockStore.blocked``)."""
+        return []
+
     def shorten(self, lock: Lock, seconds: float) -> bool:
         """Compare, then set the time left (``LockStore.shorten``)."""
         with self._guarded(lock.key):
@@ -131,7 +135,8 @@ class CacheStore:
             if lock.previous and held.token == lock.previous:
                 held = replace(held, token=lock.token, run="")
             if held.token != lock.token and _follows(held, lock):
-                return Start.FOLLOWS, self._see_follow_up(held, lock, lease)
+                self._write(held, max(held.remaining, 4 * lease))
+                return Start.FOLLOWS, held
             if held.token != lock.token:
                 return Start.ANOTHER, held
             elsewhere = held.run and held.run != lock.run
@@ -145,7 +150,7 @@ class CacheStore:
                 worker=lock.worker,
                 lease=lease,
                 sent_back=False,
-                follow_up_seen=0.0,
+                seen=0.0 if held.follow_up is None else time.time(),
                 call="",
             )
             keeps = held.until == "expired" or held.follow_up is not None
@@ -164,15 +169,9 @@ class CacheStore:
                 label=lock.label or following.label,
                 requester=lock.requester or following.requester,
             )
-        held = replace(held, follow_up=following)
+        held = replace(held, follow_up=following, seen=held.seen or time.time())
         running = held.phase is Phase.RUNNING
         self._write(held, max(held.remaining, timeout) if running else held.remaining)
-        return held
-
-    def _see_follow_up(self, held: Lock, lock: Lock, lease: float) -> Lock:
-        if held.phase is Phase.RUNNING:
-            held = replace(held, follow_up_seen=held.follow_up_seen or lock.started)
-            self._write(held, max(held.remaining, 4 * lease))
         return held
 
     def _add(self, lock: Lock, timeout: float) -> bool:

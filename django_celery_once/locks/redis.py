@@ -24,6 +24,8 @@ from django_celery_once.exceptions import LockUnavailable
 from django_celery_once.locks.base import Lock, Phase, Scan, Start, released
 from django_celery_once.locks.scripts import ACQUIRE, INSPECT, RELEASE, SHORTEN, START, Script
 
+#: The set of the keys whose locks have follow-ups.
+_FOLLOWED = "once-followed"
 _GLOB = re.compile(r"([*?\[\]\\])")
 
 
@@ -73,10 +75,16 @@ class RedisStore:
     ) -> Lock | None:
         """Take the key or return the holder (``LockStore.acquire``)."""
         old = ("", "") if replacing is None else (replacing.token, replacing.run)
-        how = (int(counted), "follow" if follow else "", lock.call)
+        how = (int(counted), "follow" if follow else "", lock.call, f"{time.time():.3f}")
         who = (lock.owner, lock.token)
         found = self._run(ACQUIRE, lock.key, _ms(timeout), *old, *who, *how, *_fields(lock))
-        return None if found is None else _lock(lock.key, *found)
+        if found is None:
+            return None
+        holder = _lock(lock.key, *found)
+        if follow and holder.follow_up is not None and holder.follow_up.owner == lock.owner:
+            with self._client(lock.key) as client:
+                client.sadd(self._name(_FOLLOWED), lock.key)
+        return holder
 
     def start(
         self, lock: Lock, lease: float, *, again: bool = False, counted: bool = True
@@ -107,6 +115,16 @@ class RedisStore:
         token = secrets.token_hex(8)
         found = self._run(RELEASE, lock.key, lock.token, lock.run, token)
         return None if found is None else released(_lock(lock.key, *found), token)
+
+    def blocked(self) -> list[Lock]:
+        """Look at the locks that have follow-ups (``LockStore.blocked``)."""
+        with self._client(_FOLLOWED) as client:
+            names = [_text(key) for key in client.smembers(self._name(_FOLLOWED))]
+            found = {key: self.inspect(key) for key in names}
+            done = [key for key, held in found.items() if held is None or held.follow_up is None]
+            if done:
+                client.srem(self._name(_FOLLOWED), *done)
+        return [held for held in found.values() if held is not None and held.blocks]
 
     def shorten(self, lock: Lock, seconds: float) -> bool:
         """Compare and set the time left (``LockStore.shorten``)."""
@@ -214,7 +232,7 @@ def _start_arguments(lock: Lock, lease: float, mode: str) -> list[str | int]:
     started = f"{lock.started:.3f}"
     return [
         _ms(lease), mode, lock.owner, lock.token, lock.run, started, lock.worker,
-        lock.previous, *_fields(lock)
+        lock.previous, f"{time.time():.3f}", *_fields(lock)
     ]  # fmt: skip
 
 
@@ -256,7 +274,7 @@ def _record(key: str, fields: Mapping[str, str], left: int) -> Lock:
         until=fields.get("until", ""),
         remaining=max(0.0, int(left) / 1000),
         call=fields.get("call", ""),
-        follow_up_seen=float(fields.get("seen", 0)),
+        seen=float(fields.get("seen", 0)),
     )
 
 

@@ -29,7 +29,7 @@ local function drop(name) redis.call('HDEL', KEYS[1], name) end
 _HOLDER = "{redis.call('HGETALL', KEYS[1]), redis.call('PTTL', KEYS[1])}"
 
 # ARGV: ttl in ms, token and run to replace, owner, token, hits to count, 'follow' or nothing,
-# the call of a follow-up, then all fields.
+# the call of a follow-up, now, then all fields.
 ACQUIRE = Script(f"""{_HELD}
 local handed = ARGV[2] ~= '' and held[1] == ARGV[2]
   and (ARGV[3] == '' or not held[2] or held[2] == ARGV[3])
@@ -37,13 +37,14 @@ if held[1] == ARGV[5] and not handed then return false end
 if held[1] and not handed then
   if ARGV[6] ~= '0' then redis.call('HINCRBY', KEYS[1], 'hits', ARGV[6]) end
   if ARGV[7] == 'follow' then
-    for at = 9, #ARGV, 2 do
+    for at = 10, #ARGV, 2 do
       local newer = ARGV[8] ~= '' and (ARGV[at] == 'label' or ARGV[at] == 'requester')
       local name = 'next.' .. ARGV[at]
       if newer or not held[5] then redis.call('HSET', KEYS[1], name, ARGV[at + 1]) end
     end
     if ARGV[8] ~= '' then redis.call('HSET', KEYS[1], 'next.call', ARGV[8]) end
     redis.call('HSETNX', KEYS[1], 'next.ttl', ARGV[1])
+    redis.call('HSETNX', KEYS[1], 'seen', ARGV[9])
     local running = redis.call('HGET', KEYS[1], 'phase') == 'running'
     if running and redis.call('PTTL', KEYS[1]) < tonumber(ARGV[1]) then
       redis.call('PEXPIRE', KEYS[1], ARGV[1])
@@ -54,22 +55,22 @@ end
 if handed and held[3] == ARGV[4] then
   redis.call('HDEL', KEYS[1], 'run', 'started', 'worker', 'lease', 'sent_back', 'seen')
   local said = {{token = true, phase = true, label = true, requester = true}}
-  for at = 9, #ARGV, 2 do
+  for at = 10, #ARGV, 2 do
     if said[ARGV[at]] then redis.call('HSET', KEYS[1], ARGV[at], ARGV[at + 1]) end
   end
 else
   if handed then each(false, drop) end
-  redis.call('HSET', KEYS[1], unpack(ARGV, 9))
+  redis.call('HSET', KEYS[1], unpack(ARGV, 10))
 end
 redis.call('PEXPIRE', KEYS[1], ARGV[1])
 return false
 """)
 
 # ARGV: lease in ms, 'start', 'turn', 'again' or 'renew', owner, token, run, started, worker,
-# another token that the lock may have, then all fields. The run behind that token is over.
+# another token that the lock may have, now, then all fields. The run behind that token is over.
 START = Script(f"""{_HELD}
 if not held[1] then
-  redis.call('HSET', KEYS[1], 'lease', ARGV[1] / 1000, unpack(ARGV, 9))
+  redis.call('HSET', KEYS[1], 'lease', ARGV[1] / 1000, unpack(ARGV, 10))
   redis.call('PEXPIRE', KEYS[1], ARGV[1])
   return {{'TAKEN'}}
 end
@@ -79,10 +80,7 @@ if ARGV[8] ~= '' and held[1] == ARGV[8] then
 end
 local least = 2 * ARGV[1]
 if held[1] ~= ARGV[4] and held[6] == ARGV[4] then
-  if redis.call('HGET', KEYS[1], 'phase') == 'running' then
-    redis.call('HSETNX', KEYS[1], 'seen', ARGV[6])
-    if redis.call('PTTL', KEYS[1]) < 2 * least then redis.call('PEXPIRE', KEYS[1], 2 * least) end
-  end
+  if redis.call('PTTL', KEYS[1]) < 2 * least then redis.call('PEXPIRE', KEYS[1], 2 * least) end
   return {{'FOLLOWS', {_HOLDER}}}
 end
 if held[1] ~= ARGV[4] then
@@ -99,7 +97,8 @@ if elsewhere and not dead then
   end
   return {{'ELSEWHERE', {_HOLDER}}}
 end
-redis.call('HDEL', KEYS[1], 'sent_back', 'seen', 'call')
+redis.call('HDEL', KEYS[1], 'sent_back', 'call')
+if held[5] then redis.call('HSET', KEYS[1], 'seen', ARGV[9]) end
 if held[2] ~= ARGV[5] then
   redis.call('HSET', KEYS[1], 'phase', 'running', 'run', ARGV[5],
              'started', ARGV[6], 'worker', ARGV[7], 'lease', ARGV[1] / 1000)

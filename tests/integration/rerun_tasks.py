@@ -38,7 +38,7 @@ def look(self: QueueOnce, name: str) -> int:
 
 
 @app.task(bind=True, base=QueueOnce, once={"keys": ["name"]})
-def again(self: QueueOnce, name: str, times: int, seconds: float = 0.0) -> Any:
+def again(self: QueueOnce, name: str, times: int = 0, seconds: float = 0.0) -> Any:
     """Queue itself in its body, and go on for some time."""
     note(name, "start", self.request.id or "")
     if times:
@@ -51,5 +51,8 @@ def again(self: QueueOnce, name: str, times: int, seconds: float = 0.0) -> Any:
 
 def _wait(name: str) -> None:
     until = time.monotonic() + 30
-    while "told" not in events(name) and time.monotonic() < until:
+    while time.monotonic() < until:
+        happened = events(name)
+        if happened.count("told") >= happened.count("start"):
+            return
         time.sleep(0.05)

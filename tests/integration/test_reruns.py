@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -85,6 +86,7 @@ class TestEveryPool:
         value(first)
         wait_for_event(name, "start", 2)
         third = ask(name)
+        note(name, "told", "")
         assert value(third, 30) == 5
         wait_until_free(index, name)
 
@@ -166,20 +168,30 @@ def test_a_second_call_of_oneself_is_a_duplicate() -> None:
     wait_until_free(again, name)
 
 
-@pytest.mark.usefixtures("use_broker", "short_lease")
-def test_a_killed_worker_is_followed(tmp_path: Path) -> None:
+@pytest.fixture
+def shorter_lease(short_lease: None, settings: Any) -> None:
+    """Let leases lapse quickly here, too."""
+    settings.DJANGO_CELERY_ONCE = {**settings.DJANGO_CELERY_ONCE, "LEASE": 2}
+
+
+@pytest.mark.usefixtures("any_broker", "shorter_lease")
+@pytest.mark.parametrize("another_is_there", [True, False])
+def test_a_killed_worker_is_followed(tmp_path: Path, another_is_there: bool) -> None:
     """Queue the other run, with the newest arguments, when the lease has lapsed."""
-    with Worker(tmp_path) as worker:
+    others = ExitStack()
+    with Worker(tmp_path) as worker, others:
         name, first = start()
         follow_up = ask(name)
+        if another_is_there:
+            others.enter_context(Worker(tmp_path))
         worker.kill()
-    with Worker(tmp_path):
+        others.enter_context(Worker(tmp_path))
         check_one_followed(name, first, follow_up)
         time.sleep(5)  # two rounds of the message that looks after it
     assert events(name).count("start") == 2
 
 
-@pytest.mark.usefixtures("use_broker", "short_lease")
+@pytest.mark.usefixtures("use_broker", "shorter_lease")
 def test_no_change_is_lost(tmp_path: Path) -> None:
     """Make 10,000 changes, at random, while runs look at what is there."""
     name, lot = new_name(), 2500
