@@ -155,6 +155,11 @@ class TestInMemory:
             report.delay("a")
             assert report.delay("a").status == "REJECTED"
 
+    def test_sets_other_keys_as_well(self) -> None:
+        """Take keys of the setting, as ``override_settings`` takes settings."""
+        with once_in_memory(RESERVE=5, CACHE="locks", ENABLED=False):
+            assert (conf.reserve, conf.cache, conf.enabled) == (5, ALIAS, True)
+
     def test_keeps_the_other_caches(self) -> None:
         """Add one alias to those that are there."""
         caches["default"].set("mine", 1)
@@ -187,7 +192,7 @@ class TestInMemory:
             except AlreadyQueued as duplicate:
                 refused.append(duplicate)
 
-        with once_in_memory(), override_settings(DJANGO_CELERY_ONCE={**_once(), "LOG": False}):
+        with once_in_memory(LOG=False):
             threads = [threading.Thread(target=queue) for _each in range(8)]
             for thread in threads:
                 thread.start()
@@ -206,7 +211,7 @@ class TestInMemory:
     def test_decorates_a_class(self) -> None:
         """Empty the store before each test, also in an inherited class."""
 
-        @once_in_memory()
+        @once_in_memory(LOG=False)
         class Tests(SimpleTestCase):
             def test_one(self) -> None:
                 with pytest.raises(AlreadyQueued):
@@ -250,7 +255,3 @@ class TestInMemory:
         """Complain of no store that only a test has."""
         with once_in_memory():
             call_command("check", fail_level="WARNING")
-
-
-def _once() -> dict[str, Any]:
-    return dict(settings.DJANGO_CELERY_ONCE)

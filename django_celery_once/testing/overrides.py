@@ -61,14 +61,16 @@ class once_in_memory(_SettingsOverride):  # noqa: N801
 
     A context manager and a decorator like ``once_disabled``. The store is empty at the start,
     also where it is nested, and at the end nothing is left of what was locked or reserved. The
-    guard is on, whatever ``ENABLED`` says; the other keys of ``DJANGO_CELERY_ONCE`` stay. To
-    override ``CACHES`` in it, keep those that are there. Other processes see no lock.
+    guard is on, whatever ``ENABLED`` says; the other keys of ``DJANGO_CELERY_ONCE`` stay, but
+    for those that are given: ``LOG=False`` for a test without a database. To override
+    ``CACHES`` in it, keep those that are there. Other processes see no lock.
     """
 
     silenced = ("django_celery_once.E003",)
 
-    def __init__(self) -> None:
+    def __init__(self, **keys: Any) -> None:
         super().__init__()
+        self._keys = {**keys, "CACHE": ALIAS, "ENABLED": True}
         self._reserved: list[set[Reservation]] = []
 
     def overrides(self) -> dict[str, Any]:
@@ -79,7 +81,7 @@ class once_in_memory(_SettingsOverride):  # noqa: N801
             "LOCATION": f"{outer}/{ALIAS}",
             "OPTIONS": {"MAX_ENTRIES": 1_000_000},  # more than that many are dropped at random
         }
-        once = {**getattr(settings, NAME, {}), "CACHE": ALIAS, "ENABLED": True}
+        once = {**getattr(settings, NAME, {}), **self._keys}
         return {**super().overrides(), "CACHES": {**settings.CACHES, ALIAS: cache}, NAME: once}
 
     def enable(self) -> None:
