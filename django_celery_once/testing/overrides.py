@@ -85,9 +85,8 @@ class once_in_memory(_SettingsOverride):  # noqa: N801
         return {**super().overrides(), "CACHES": {**settings.CACHES, ALIAS: cache}, NAME: once}
 
     def enable(self) -> None:
-        """Begin with an empty store."""
+        """Begin with a store of its own, which is empty."""
         super().enable()
-        caches[ALIAS].clear()
         self._reserved.append(set(leftovers.here()))
 
     def disable(self) -> None:
