@@ -147,6 +147,14 @@ def rejections() -> Iterator[list[Rejection]]:
     duplicate_rejected.disconnect(note)
 
 
+@pytest.fixture
+def eager() -> Iterator[None]:
+    """Run tasks where they are called."""
+    app.conf.task_always_eager = True
+    yield
+    app.conf.task_always_eager = False
+
+
 _numbers = itertools.count()
 
 

@@ -61,8 +61,8 @@ def write(folder: Path, files: dict[str, str]) -> None:
         path.write_text(path.read_text() + text if path.exists() else text)
 
 
-def run(folder: Path, *command: str, script: str = "") -> str:
-    """Run Python in the project; return what it writes."""
+def run(folder: Path, *command: str, script: str = "", stderr: bool = False) -> str:
+    """Run Python in the project; return what it writes, or what it complains of."""
     environment = {
         **os.environ,
         "DJANGO_SETTINGS_MODULE": "shop.settings",
@@ -78,4 +78,4 @@ def run(folder: Path, *command: str, script: str = "") -> str:
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
+    return done.stderr if stderr else done.stdout

@@ -174,6 +174,16 @@ def test_public_names_import_before_django_is_set_up() -> None:
     assert done.returncode == 0, done.stderr
 
 
+def test_fixtures_are_loaded_before_django_is_set_up() -> None:
+    done = run(
+        "import django_celery_once.pytest_plugin\n"
+        "from django.conf import settings\n"
+        "assert not settings.configured, 'the import read the settings'\n"
+    )
+
+    assert done.returncode == 0, done.stderr
+
+
 def test_task_can_be_defined_before_django_is_set_up() -> None:
     done = run(
         "from celery import shared_task\n"

@@ -4,23 +4,28 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from celery.contrib.django.task import DjangoTask
 from celery.result import AsyncResult
 from django.core.cache import caches
 from django.core.exceptions import SynchronousOnlyOperation
 from django.db import transaction
 from django.test import override_settings
+from kombu.exceptions import OperationalError
 
-from django_celery_once import AlreadyQueued, LockUnavailable, waiting
+from django_celery_once import AlreadyQueued, LockUnavailable, releases, reruns, waiting
+from django_celery_once.header import read_header
 from django_celery_once.locks import Lock, open_store
 from django_celery_once.signals import Rejection
 from django_celery_once.status import Reference
 from testproject.redis_server import RedisServer
-from tests.guarded_tasks import held, report
+from tests.guarded_tasks import held, labelled, report
+from tests.locks.stores import running
 from tests.outages import caches_at
 
 pytestmark = pytest.mark.django_db
@@ -184,3 +189,95 @@ def test_no_event_loop_is_stopped(duplicate: bool) -> None:
     with pytest.raises(SynchronousOnlyOperation, match="sync_to_async"):
         asyncio.run(call())
     assert (open_store("locks").inspect(report.once_key("a")) is not None) is duplicate
+
+
+RERUN = {"on_duplicate": "rerun"}
+
+
+def test_one_more_is_asked_for(
+    holder: Lock, rejections: list[Rejection], published: list[dict[str, Any]]
+) -> None:
+    """Give all who ask the result of the one run that follows; send one message."""
+    asked = [report.apply_async(("a",), once=RERUN) for _each in range(3)]
+    assert len({each.id for each in asked}) == 1
+    assert len(published) == 1
+    assert asked[0].id != holder.owner
+    assert [each.policy for each in rejections] == ["rerun"] * 3
+    assert Reference.of(asked[2]) == Reference(asked[0].id, holder.key)
+
+
+def test_the_follow_up_is_published_by_who_releases(
+    holder: Lock, published: list[dict[str, Any]]
+) -> None:
+    """With the newest arguments, once; its other message is dropped when it comes."""
+    asked = labelled.apply_async(("a", "May"))
+    lock = held(labelled.once_key("a", "May"))
+    follow_up = labelled.apply_async(("a", "June"), once=RERUN, queue="slow", priority=3)
+    labelled.apply_async(("a", "July"), once=RERUN, queue="slow", countdown=99)
+    looks_after = read_header(published[-1])
+    assert looks_after is not None
+    assert looks_after.follows == "rerun"
+    last = releases.release_or_later("locks", lock, 60)
+    assert last is not None
+    assert last.owner == asked.id
+    message = read_header(published[-1])
+    mine = held(lock.key)
+    assert message is not None
+    assert (message.key, message.token, message.follows) == (lock.key, mine.token, "")
+    assert (mine.owner, mine.label) == (follow_up.id, "July report")
+    assert published[-1]["kwargsrepr"] == "{}"
+    assert "July" in published[-1]["argsrepr"]
+    assert reruns.was_sent(looks_after)
+    assert not reruns.was_sent(message)
+
+
+def test_a_follow_up_that_can_not_be_looked_after(
+    holder: Lock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Withdraw it where the broker takes no message, and raise what that raises."""
+
+    def fail(*_args: Any, **_kwargs: Any) -> None:
+        raise OperationalError("down")
+
+    monkeypatch.setattr(DjangoTask, "apply_async", fail)
+    with pytest.raises(OperationalError):
+        report.apply_async(("a",), once=RERUN)
+    assert held(holder.key).follow_up is None
+
+
+def test_a_follow_up_that_can_not_be_published(
+    holder: Lock, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Leave it to the message that looks after it, under its lock."""
+    follow_up = report.apply_async(("a",), once=RERUN)
+
+    def fail(*_args: Any, **_kwargs: Any) -> None:
+        raise OperationalError("down")
+
+    monkeypatch.setattr(DjangoTask, "apply_async", fail)
+    assert releases.release_or_later("locks", holder, 60) is not None
+    assert "could not be queued" in caplog.text
+    mine = held(holder.key)
+    assert (mine.owner, bool(mine.call)) == (follow_up.id, True)
+
+
+def test_a_dead_run_gives_way_to_who_asks(holder: Lock, published: list[dict[str, Any]]) -> None:
+    """Publish the follow-up, with the newest arguments, when the next call meets it."""
+    store = open_store("locks")
+    run = running(holder)
+    store.start(run, 0.2)
+    follow_up = report.apply_async(("a",), once=RERUN)
+    while not held(holder.key).blocks:
+        time.sleep(0.05)
+    assert report.apply_async(("a", "May"), once=RERUN).id == follow_up.id
+    assert held(holder.key).owner == follow_up.id
+    assert len(published) == 2
+
+
+def test_nothing_follows_where_tasks_run_at_once(
+    holder: Lock, request: pytest.FixtureRequest
+) -> None:
+    """Answer as for a rejected duplicate: no worker is there to run it later."""
+    request.getfixturevalue("eager")
+    assert report.apply_async(("a",), once=RERUN).status == "REJECTED"
+    assert held(holder.key).follow_up is None

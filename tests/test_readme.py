@@ -30,6 +30,8 @@ STATUS_URLS, STATUS_POLICY = BLOCKS["On the page"]
 (PRUNING,) = BLOCKS["Pruning"]
 (LABEL,) = BLOCKS["Personal data"]
 (RABBITMQ,) = BLOCKS["When a lock is freed"]
+(TESTS,) = BLOCKS["In your tests"]
+(PLUGIN,) = re.findall(r"`(pytest_plugins = .*?)`", README)
 (CATALOGUE,) = re.findall(r"```po\n(.*?)```", README, re.DOTALL)
 COMMANDS = re.findall(r"^python (manage\.py once_.*)$", README, re.MULTILINE)
 
@@ -144,6 +146,29 @@ for task in (send_pdf_report, send_monthly_report):
     task.delay("ada@example.com", "May")
 print(send_pdf_report.once_key("ada@example.com", "May"))
 """
+PYTEST = """
+import pytest
+from django.conf import settings
+from django_celery_once import AlreadyQueued
+from reports.tasks import send_pdf_report
+from reports.tests import ReportTests as TestReport
+
+def queue_twice():
+    for each in range(2):
+        send_pdf_report.delay("ada@example.com", "May")
+
+def test_disabled(once_disabled):
+    queue_twice()
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("number", range(2))
+def test_in_memory(once_in_memory, number):
+    with pytest.raises(AlreadyQueued):
+        queue_twice()
+
+def test_neither():
+    assert settings.DJANGO_CELERY_ONCE["CACHE"] == "locks"
+"""
 SCHEDULE = """
 from shop.celery import app
 app.loader.import_default_modules()
@@ -250,6 +275,31 @@ def test_the_commands_work_as_written(shop: Path) -> None:
 def test_beat_can_run_what_is_scheduled(shop: Path) -> None:
     """Name a task that workers know."""
     assert run(shop, "manage.py", "shell", "--no-imports", script=SCHEDULE) == "{True}\n"
+
+
+@pytest.fixture
+def tested_shop(shop: Path) -> Path:
+    """Return the project with the README's test, and no Redis."""
+    no_redis = 'CACHES["locks"]["LOCATION"] = "redis://127.0.0.1:1"\n'
+    write(shop, {"shop/settings.py": no_redis, "reports/tests.py": TESTS})
+    return shop
+
+
+@pytest.mark.parametrize("eager", [True, False])
+def test_a_double_click_is_tested_as_written(tested_shop: Path, eager: bool) -> None:
+    """Run the README's test in both set-ups."""
+    write(tested_shop, {"shop/settings.py": f"CELERY_TASK_ALWAYS_EAGER = {eager}\n"})
+    run(tested_shop, "manage.py", "makemigrations", "reports", "--verbosity", "0")
+    told = run(tested_shop, "manage.py", "test", "--verbosity", "2", stderr=True)
+    assert "test_a_double_click_queues_one_report" in told
+    assert "Ran 1 test" in told
+
+
+def test_pytest_has_the_fixtures(tested_shop: Path) -> None:
+    """Load the README's plugin."""
+    write(tested_shop, {"conftest.py": PLUGIN, "test_reports.py": PYTEST})
+    told = run(tested_shop, "-m", "pytest", "-p", "no:cacheprovider", "-q", "test_reports.py")
+    assert "5 passed" in told
 
 
 def test_another_admin_site_works_as_written(shop: Path) -> None:

@@ -41,7 +41,7 @@ class CacheStore:
         """Take the key or return the holder (``LockStore.acquire``)."""
         with self._guarded(lock.key):
             for _attempt in range(ATTEMPTS):
-                if self._add(lock, timeout):
+                if self._add(replace(lock, call=""), timeout):
                     return None
                 held = self._read(lock.key)
                 if held is None:
