@@ -204,6 +204,7 @@ class BlockedAttempt(models.Model):
         REJECT = "reject", _("refused quietly")
         JOIN = "join", _("given the result of the first")
         WAIT = "wait", _("refused after a wait")
+        RERUN = "rerun", _("answered by one more run")
         SKIP = "skip", _("passed over in a chain or group")
         REVOKE = "revoke", _("revoked at its start")
 

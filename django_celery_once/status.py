@@ -142,6 +142,9 @@ def find_out(reference: Reference) -> Status:
         reference = replace(reference, task_id=lock.owner)
         if lock.phase is not Phase.KEPT:
             return _by_lock(reference, lock)
+    following = None if lock is None else lock.follow_up
+    if following is not None and following.owner == reference.task_id:
+        return _by_lock(reference, following)
     result = current_app.AsyncResult(reference.task_id) if reference.task_id else None
     state = _OF_RESULT.get(_state_of(result))
     if state is None:

@@ -81,6 +81,15 @@ def test_a_call_that_has_ended_under_a_key_that_is_kept(store: LockStore) -> Non
     assert find_out(Reference(key=kept.key)).state is State.DONE
 
 
+def test_a_call_that_follows_another(store: LockStore) -> None:
+    """It waits for its turn while the other has the lock."""
+    take(store, runs=True, key="once:tests.report:k")
+    following = lock("once:tests.report:k")
+    store.acquire(following, 600, follow=True)
+    status = find_out(Reference(following.owner, following.key))
+    assert (status.state, status.lock and status.lock.owner) == (State.QUEUED, following.owner)
+
+
 def test_a_run_of_some_minutes(store: LockStore) -> None:
     """Since when it runs is told in minutes: each new sentence is read out to somebody."""
     waiting = take(store)
