@@ -5,6 +5,7 @@ A test process and the workers it starts share it: the addresses are in the envi
 
 from __future__ import annotations
 
+import json
 import os
 from contextlib import suppress
 
@@ -41,6 +42,7 @@ def configure() -> None:
         # RabbitMQ's answer to a new prefetch count, and one of them for ever.
         worker_enable_prefetch_count_reduction=False,
         result_expires=3600,
+        beat_schedule=json.loads(os.environ.get("INTEGRATION_SCHEDULE", "{}")),
     )
     vars(app)["_pool"] = None
     for cached in ("amqp", "backend"):
