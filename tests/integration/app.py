@@ -17,7 +17,7 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "tests.integration.settings")
 app = Celery(
     "integration",
     set_as_current=False,
-    include=["tests.integration.tasks", "tests.integration.canvas_tasks"],
+    include=[f"tests.integration.{name}" for name in ("tasks", "canvas_tasks", "option_tasks")],
 )
 
 
@@ -42,6 +42,7 @@ def configure() -> None:
         # RabbitMQ's answer to a new prefetch count, and one of them for ever.
         worker_enable_prefetch_count_reduction=False,
         result_expires=3600,
+        accept_content=os.environ.get("INTEGRATION_ACCEPT", "json").split(),
         beat_schedule=json.loads(os.environ.get("INTEGRATION_SCHEDULE", "{}")),
     )
     vars(app)["_pool"] = None
