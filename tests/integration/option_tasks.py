@@ -14,7 +14,10 @@ from tests.integration.app import app
 from tests.integration.referee import note
 
 #: What differs between any two messages, by name, also within their properties.
-OWN = {"id", "root_id", "correlation_id", "task", "delivery_tag", "origin", "expiration"}
+OWN = {
+    *("id", "root_id", "parent_id", "correlation_id", "task"),
+    *("delivery_tag", "origin", "expiration"),
+}
 #: What this app adds to a message and to a run.
 ADDED = {NAME, "once_run"}
 
@@ -26,29 +29,30 @@ def _seen(what: Any) -> Any:
     return repr(what)
 
 
-def _tell(task: Any, name: str) -> None:
+def _tell(task: Any, name: str, thing: Any = None) -> str:
+    """Note how a task was called; in its second run, where it is to have two."""
+    if thing == "retry" and not task.request.retries:
+        raise task.retry(countdown=0)
     note(name, json.dumps(_seen(vars(task.request))), task.request.id)
+    return "looked"
 
 
 @app.task(bind=True)
 def plain_look(self: Task[Any, Any], name: str, thing: Any = None) -> str:
     """Tell how it was called."""
-    _tell(self, name)
-    return "looked"
+    return _tell(self, name, thing)
 
 
 @app.task(bind=True, base=QueueOnce, once={"keys": ["name"], "timeout": 60})
 def look(self: QueueOnce, name: str, thing: Any = None) -> str:
     """Tell how it was called."""
-    _tell(self, name)
-    return "looked"
+    return _tell(self, name, thing)
 
 
 @app.task(bind=True, base=QueueOnce, once={"keys": ["name"]}, ignore_result=True)
 def look_in_silence(self: QueueOnce, name: str) -> str:
     """Tell how it was called, and store no result."""
-    _tell(self, name)
-    return "looked"
+    return _tell(self, name)
 
 
 @app.task(bind=True, base=QueueOnce, once={"keys": ["name"]})

@@ -88,6 +88,21 @@ def test_an_option_arrives(options: dict[str, Any], where: str, what: Any) -> No
     wait_until_free(look, name)
 
 
+def test_options_survive_a_retry() -> None:
+    """Hand on what a plain task hands on."""
+    name = new_name()
+    found = []
+    for task in (plain_look, look):
+        signature = task.si(name, "retry")
+        signature.set(shadow="shown", headers={"trace": "7"}, priority=3)
+        signature.stamp(team="a")
+        found.append(seen(name, signature.delay().id))
+    plain, guarded = found
+    assert guarded == plain
+    assert (guarded["retries"], guarded["stamps"]) == ("1", {"team": "'a'"})
+    wait_until_free(look, name)
+
+
 def test_pickled_arguments() -> None:
     """Take what JSON could not carry."""
     name = new_name()
