@@ -197,9 +197,18 @@ class QueueOnce(_Task):
     setattr(before_start, GUARDED, True)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """Run the body, or return what stands for it where the run is that of a duplicate."""
-        answer = vars(self.request).get(canvas.ANSWER)
-        return super().__call__(*args, **kwargs) if answer is None else answer[0]
+        """Run the body, or return what stands for it where the run is that of a duplicate.
+
+        A call of the tracer's runs under the request that is there; any other, also one out of
+        the body, has a request of its own (as in ``celery.app.trace``, which sees to that in
+        workers only).
+        """
+        request: Any = self.request_stack.top
+        if request is None or request.called_directly or request._protected:
+            return super().__call__(*args, **kwargs)
+        request._protected = 1
+        answer = vars(request).get(canvas.ANSWER)
+        return self.run(*args, **kwargs) if answer is None else answer[0]
 
     def _claim(
         self,

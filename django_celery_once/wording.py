@@ -141,14 +141,14 @@ class Wording:
         """
         seconds = seconds_since(duplicate)
         label = label or (duplicate.label if asker is Asker.SELF else "")
+        kept = duplicate.phase == "kept"
         words = {
             # Translators: the %(label)s of the sentences, where nothing better is known.
             "label": label or pgettext("what somebody asked for", "request"),
             "ago": ago(seconds),
-            "ahead": ahead(duplicate.countdown),
+            "ahead": ahead(duplicate.countdown) if kept else "",
             "name": name or gettext("A colleague"),
         }
-        kept = duplicate.phase == "kept"
         chosen = self.kept if kept else self._choose(asker, seconds, bool(label))
         sentence = capfirst(str(chosen) % words)
         if not self.template:

@@ -14,6 +14,19 @@ from tests.guarded_tasks import bound, held
 pytestmark = pytest.mark.django_db
 
 
+requests: list[dict[str, Any]] = []
+
+
+@app.task(bind=True, name="tests.task.plain")
+def plain(self: Any, email: str) -> None:
+    requests.append(dict(vars(self.request)))
+
+
+@app.task(bind=True, base=QueueOnce, name="tests.task.seeing")
+def seeing(self: QueueOnce, email: str) -> None:
+    requests.append(dict(vars(self.request)))
+
+
 @pytest.mark.usefixtures("eager")
 class TestEager:
     """``task_always_eager``, ``apply`` and direct calls."""
@@ -48,6 +61,33 @@ class TestEager:
 
         assert retrying.delay("a").get() == 3
         assert tries == [True, True, True]
+        assert open_store("locks").scan().locks == ()
+
+    @pytest.mark.parametrize(
+        "options",
+        [
+            {},
+            {"task_id": "mine"},
+            {"headers": {"trace": "7"}},
+            {"shadow": "shown", "reply_to": "me", "argsrepr": "(secret)", "expires": 5},
+            {"priority": 3, "queue": "other", "exchange": "other", "routing_key": "other"},
+            {"ignore_result": True, "serializer": "pickle", "compression": "zlib"},
+            {"link": bound.si("linked"), "link_error": bound.si("linked")},
+        ],
+        ids=lambda options: next(iter(options), "none"),
+    )
+    def test_the_body_sees_its_request(self, options: dict[str, Any]) -> None:
+        """Show the same to the body as to that of a plain task."""
+        requests.clear()
+        results = [task.apply_async(("a",), **options) for task in (plain, seeing)]
+        assert [each["id"] for each in requests] == [result.id for result in results]
+        for request in requests:
+            for own in ("id", "root_id", "task", "once_run", "_protected"):
+                request.pop(own, None)
+            (request["headers"] or {}).pop("once", None)
+            request["headers"] = request["headers"] or None
+        plain_request, seen = requests
+        assert seen == plain_request
         assert open_store("locks").scan().locks == ()
 
     def test_apply_and_direct_calls_touch_no_lock(self) -> None:

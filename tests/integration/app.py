@@ -5,6 +5,7 @@ A test process and the workers it starts share it: the addresses are in the envi
 
 from __future__ import annotations
 
+import json
 import os
 from contextlib import suppress
 
@@ -17,9 +18,8 @@ app = Celery(
     "integration",
     set_as_current=False,
     include=[
-        "tests.integration.tasks",
-        "tests.integration.canvas_tasks",
-        "tests.integration.rerun_tasks",
+        f"tests.integration.{name}"
+        for name in ("tasks", "canvas_tasks", "option_tasks", "rerun_tasks")
     ],
 )
 
@@ -45,6 +45,8 @@ def configure() -> None:
         # RabbitMQ's answer to a new prefetch count, and one of them for ever.
         worker_enable_prefetch_count_reduction=False,
         result_expires=3600,
+        accept_content=os.environ.get("INTEGRATION_ACCEPT", "json").split(),
+        beat_schedule=json.loads(os.environ.get("INTEGRATION_SCHEDULE", "{}")),
     )
     vars(app)["_pool"] = None
     for cached in ("amqp", "backend"):

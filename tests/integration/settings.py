@@ -10,3 +10,4 @@ import os
 from tests.settings import *  # noqa: F403
 
 DJANGO_CELERY_ONCE["LEASE"] = float(os.environ.get("INTEGRATION_LEASE", "60"))  # noqa: F405
+INSTALLED_APPS += os.environ.get("INTEGRATION_APPS", "").split()  # noqa: F405

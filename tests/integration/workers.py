@@ -1,4 +1,4 @@
-"""Real ``celery worker`` processes."""
+"""Real ``celery worker`` and ``celery beat`` processes."""
 
 from __future__ import annotations
 
@@ -24,19 +24,18 @@ def wait_until(true: Callable[[], bool], what: str, seconds: float = 20) -> None
         time.sleep(0.02)
 
 
-class Worker:
-    """A worker of ``tests.integration.app``, in a process group of its own."""
+class Program:
+    """A ``celery`` program of ``tests.integration.app``, in a process group of its own.
 
-    def __init__(
-        self, folder: Path, pool: str = "prefork", concurrency: int = 2, *options: str
-    ) -> None:
-        self.pool = pool
-        self.log = folder / f"worker-{pool}-{time.monotonic_ns()}.log"
+    It is ready when it has logged the words ``ready``.
+    """
+
+    def __init__(self, log: Path, ready: str, *command: str) -> None:
+        self.log = log
+        self._ready = ready
         self._command = [
-            sys.executable, "-m", "celery", "-A", "tests.integration.app", "worker",
-            "--pool", pool, "--concurrency", str(concurrency), "--loglevel", "INFO",
-            "--hostname", f"{self.log.stem}@%h",
-            "--without-mingle", "--without-gossip", "--without-heartbeat", *options,
+            sys.executable, "-m", "celery", "-A", "tests.integration.app", *command,
+            "--loglevel", "INFO",
         ]  # fmt: skip
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -50,7 +49,7 @@ class Worker:
                 env=environment,
                 start_new_session=True,
             )
-        wait_until(lambda: self._is_ready(), f"a ready {self.pool} worker", 60)
+        wait_until(lambda: self._is_ready(), f"{self._ready!r} in {self.log.name}", 60)
         return self
 
     def __exit__(
@@ -74,26 +73,50 @@ class Worker:
             self.kill()
 
     def kill(self) -> None:
-        """Kill the worker and its children, as a lost machine would."""
+        """Kill the program and its children, as a lost machine would."""
         assert self._process is not None
         os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
 
     def signal(self, number: signal.Signals, *, whole_group: bool = False) -> None:
-        """Send a signal to the worker's main process, or to its children, too."""
+        """Send a signal to the main process, or to its children, too."""
         assert self._process is not None
         (os.killpg if whole_group else os.kill)(self._process.pid, number)
 
     def wait(self, seconds: float = 30) -> None:
-        """Wait for the end of a worker that was told to shut down."""
+        """Wait for the end of a program that was told to shut down."""
         assert self._process is not None
         self._process.wait(seconds)
 
     def text(self) -> str:
-        """Return what the worker has logged so far."""
+        """Return what the program has logged so far."""
         return self.log.read_text(errors="replace")
 
     def _is_ready(self) -> bool:
         assert self._process is not None
         assert self._process.poll() is None, self.text()
-        return " ready." in self.text()
+        return self._ready in self.text()
+
+
+class Worker(Program):
+    """A worker."""
+
+    def __init__(
+        self, folder: Path, pool: str = "prefork", concurrency: int = 2, *options: str
+    ) -> None:
+        self.pool = pool
+        log = folder / f"worker-{pool}-{time.monotonic_ns()}.log"
+        super().__init__(
+            log, " ready.", "worker", "--pool", pool, "--concurrency", str(concurrency),
+            "--hostname", f"{log.stem}@%h",
+            "--without-mingle", "--without-gossip", "--without-heartbeat", *options,
+        )  # fmt: skip
+
+
+class Beat(Program):
+    """A beat."""
+
+    def __init__(self, folder: Path, *options: str) -> None:
+        log = folder / f"beat-{time.monotonic_ns()}.log"
+        schedule = str(log.with_suffix(".schedule"))
+        super().__init__(log, "beat: Starting", "beat", "--pidfile=", "-s", schedule, *options)
