@@ -225,7 +225,7 @@ class QueueOnce(_Task):
 
     def _policy(self, asked: OnceOptions) -> OnDuplicate:
         policy = asked.on_duplicate or conf.on_duplicate
-        if asked_by().source == "beat" and policy in {"raise", "wait"}:
+        if asked_by().source == "beat" and policy != "rerun":
             return "reject"  # its scheduler would log a traceback, or stand still
         if policy == "rerun" and self.app.conf.task_always_eager:
             return "reject"  # nothing runs afterwards
