@@ -127,6 +127,8 @@ def test_a_beat_within_a_worker(folder: Path, schedule: Schedule) -> None:
         wait_until(lambda: refusals(worker) >= 3, "three duplicates")
         said = worker.text()
     assert " INFO/Beat] Refused" in said
+    # Celery's embedded beat may find that its parent has closed its connection to the broker.
+    said = re.sub(r".*ERROR/Beat\] beat: Connection error: .*Trying again.*", "", said)
     assert not re.search("Traceback|WARNING/|ERROR/", said), said
     runs = events(name)
     assert runs == ["start", "end"] * (len(runs) // 2)
