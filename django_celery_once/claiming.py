@@ -11,7 +11,7 @@ from typing import Any
 from django_celery_once import canvas, claims, leftovers, reruns
 from django_celery_once.arguments import Call
 from django_celery_once.binding import bind, key_of_call, label_of_call
-from django_celery_once.claims import Claim
+from django_celery_once.claims import Claim, Run
 from django_celery_once.conf import conf
 from django_celery_once.gate import check_installed
 from django_celery_once.header import Header, read_header
@@ -41,21 +41,28 @@ def new_claim(
     claim = _claim_of(task, _new_lock(task, task_id, call, asked), asked, options)
     if asked.until == "running":
         return claim  # its run asks for the lock
-    # The members of a canvas are followed by what they are: others wait for their results.
-    text = "" if canvas.is_part(options) else reruns.pack(task, call, options, claim.header)
     running = run_here()
-    if running is None or running.lease is None or running.lock.key != claim.lock.key:
-        if policy == "rerun":
-            return claims.take_or_follow(claim, text)
-        return (
-            take_within(claim, asked.blocking_timeout) if policy == "wait" else claims.take(claim)
-        )
-    if running_id() not in (task_id, options.get("parent_id")):
-        return _follow_oneself(claim, text if policy == "rerun" else "")
-    # A task that replaces itself hands its lock on, and so does one to the next of its chain,
-    # which Celery sends, with it as the parent, when its body has ended.
+    own = running is not None and running.lease is not None and running.lock.key == claim.lock.key
+    if running is not None and own and running_id() in (task_id, options.get("parent_id")):
+        return _hand_on(task, running, claim)
+    words = ""
+    if policy == "rerun" and not canvas.is_part(options):  # others wait for what is part of one
+        words = reruns.pack(task, call, options, claim.header)
+    if own and not task.app.conf.task_always_eager:
+        return _follow_oneself(claim, words)
+    if policy == "rerun":
+        return claims.take_or_follow(claim, words)
+    return claims.take(claim) if own else _take(claim, asked, policy)
+
+
+def _hand_on(task: Any, running: Run, claim: Claim) -> Claim:
+    """Hand the lock of a run to the task that replaces it, or to the next of its chain.
+
+    Celery sends this, with the run's task as its parent, when the body has ended.
+    """
     with running.standing_still():
-        last = None if running.lock.owner == task_id else claims.last_record(running.lock)
+        same = running.lock.owner == claim.lock.owner
+        last = None if same else claims.last_record(running.lock)
         claim = claims.take(claim, running.lock)
         if claim.holder is None:
             running.hand_on()
@@ -76,9 +83,9 @@ def new_reservation(
     partly = not (asked.keys is None and asked.key is None)
     lock = _new_lock(task, task_id, call, asked, partly=partly)
     claim = Claim(Header(), replace(lock, phase=Phase.RESERVED), conf.reserve)
-    if policy == "wait":
-        return take_within(claim, asked.blocking_timeout)
-    return claims.take(claim, counted=policy != "rerun")  # that one asks again at the commit
+    if policy == "rerun":
+        return claims.take(claim, counted=False)  # it asks again at the commit
+    return _take(claim, asked, policy)
 
 
 def reserved_claim(
@@ -131,6 +138,10 @@ def _is_guarded(task: Any, task_id: str, asked: OnceOptions) -> bool:
     check_installed()
     leftovers.free_abandoned()
     return True
+
+
+def _take(claim: Claim, asked: OnceOptions, policy: str) -> Claim:
+    return take_within(claim, asked.blocking_timeout) if policy == "wait" else claims.take(claim)
 
 
 def _follow_oneself(claim: Claim, call: str) -> Claim:

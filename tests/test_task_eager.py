@@ -126,3 +126,15 @@ def test_a_subclass_with_its_own_before_start_is_guarded() -> None:
         hooked.delay("a").get()
     assert seen == [True, True, True]
     assert open_store("locks").scan().locks == ()
+
+
+@pytest.mark.usefixtures("eager")
+def test_a_task_that_queues_itself_where_it_runs() -> None:
+    """Refuse it as a duplicate: nothing runs afterwards."""
+
+    @app.task(bind=True, base=QueueOnce, name="tests.task.again", once={"keys": []})
+    def again(self: QueueOnce) -> str:
+        return str(self.apply_async(once={"graceful": True}).status)
+
+    assert again.delay().get() == "REJECTED"
+    assert open_store("locks").scan().locks == ()

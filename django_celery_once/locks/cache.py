@@ -134,11 +134,8 @@ class CacheStore:
                 continue
             if lock.previous and held.token == lock.previous:
                 held = replace(held, token=lock.token, run="")
-            if held.token != lock.token and _follows(held, lock):
-                self._write(held, max(held.remaining, 4 * lease))
-                return Start.FOLLOWS, held
             if held.token != lock.token:
-                return Start.ANOTHER, held
+                return self._meet(held, lock, lease), held
             elsewhere = held.run and held.run != lock.run
             if elsewhere and not (again and held.sent_back):
                 return Start.ELSEWHERE, held
@@ -157,6 +154,13 @@ class CacheStore:
             self._write(mine, max(lease, held.remaining) if keeps else lease)
             return Start.MINE, None
         raise self._unavailable(lock.key, "it neither takes the lock nor shows a holder")
+
+    def _meet(self, held: Lock, lock: Lock, lease: float) -> Start:
+        if not _follows(held, lock):
+            return Start.ANOTHER
+        if held.phase is Phase.RUNNING:
+            self._write(held, max(held.remaining, 4 * lease))
+        return Start.FOLLOWS
 
     def _follow(self, held: Lock, lock: Lock, timeout: float) -> Lock:
         following = held.follow_up

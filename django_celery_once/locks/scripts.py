@@ -80,7 +80,10 @@ if ARGV[8] ~= '' and held[1] == ARGV[8] then
 end
 local least = 2 * ARGV[1]
 if held[1] ~= ARGV[4] and held[6] == ARGV[4] then
-  if redis.call('PTTL', KEYS[1]) < 2 * least then redis.call('PEXPIRE', KEYS[1], 2 * least) end
+  local running = redis.call('HGET', KEYS[1], 'phase') == 'running'
+  if running and redis.call('PTTL', KEYS[1]) < 2 * least then
+    redis.call('PEXPIRE', KEYS[1], 2 * least)
+  end
   return {{'FOLLOWS', {_HOLDER}}}
 end
 if held[1] ~= ARGV[4] then

@@ -163,3 +163,15 @@ def test_blocked_locks_are_found(store: LockStore) -> None:
     assert names == ([run.key] if type(store).__name__ == "RedisStore" else [])
     store.release(run)
     assert store.blocked() == []
+
+
+def test_a_message_that_looks_lengthens_a_running_lock_only(store: LockStore) -> None:
+    """Let the lock of a call that is never begun, or has ended, lapse in its time."""
+    mine = lock()
+    store.acquire(mine, 10)
+    early = running(follow(store, "words"))
+    assert store.start(early, 60)[0] is Start.FOLLOWS
+    assert found(store, mine.key).remaining <= 10
+    store.start(running(mine), 5)
+    assert store.start(early, 60)[0] is Start.FOLLOWS
+    assert 230 < found(store, mine.key).remaining <= 240
