@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, get_args
 from xml.etree import ElementTree as ET
@@ -11,8 +12,9 @@ from xml.etree import ElementTree as ET
 import pytest
 from django.core.exceptions import ImproperlyConfigured
 
-from django_celery_once import QueueOnce, definition
+from django_celery_once import AlreadyQueued, QueueOnce, definition
 from django_celery_once.options import OnceOptions, OnDuplicate, Until
+from django_celery_once.wording import STANDARD, Asker
 from testproject.timelines import pictures
 from tests.configurations import ids
 from tests.configurations import once as settings_with
@@ -205,6 +207,14 @@ def test_what_does_not_go_together_is_refused() -> None:
         assert all(OnceOptions.merge(each) for each in instead)
     running = {"until": "running", "on_duplicate": None}
     assert OnceOptions.merge({"on_duplicate": "wait"}, running).on_duplicate is None
+
+
+def test_a_person_is_told_when_it_can_be_had_again() -> None:
+    """Say it in the page's words."""
+    since = datetime.now(UTC) - timedelta(minutes=4)
+    kept = AlreadyQueued(56 * 60 - 1, phase="kept", since=since)
+    told = STANDARD.already_queued(kept, Asker.SELF, label="monthly report")
+    assert f'"{told}"' in TEXT.replace("\n  ", " ")
 
 
 def test_the_pictures_are_what_is_drawn() -> None:
