@@ -11,7 +11,7 @@ from celery.app.task import Context
 
 from django_celery_once.conf import conf
 from django_celery_once.exceptions import LockUnavailable
-from django_celery_once.locks import open_store
+from django_celery_once.locks import Phase, open_store
 
 logger = logging.getLogger(__name__)
 
@@ -91,7 +91,7 @@ def _holds(key: str, holder_id: str) -> bool:
         lock = open_store(conf.cache).inspect(key)
     except LockUnavailable:
         return True
-    return lock is not None and lock.owner == holder_id
+    return lock is not None and lock.owner == holder_id and lock.phase is not Phase.KEPT
 
 
 def _give_up(app: Any, options: Mapping[str, Any], holder_id: str) -> None:

@@ -29,6 +29,16 @@ def python_blocks(page: str) -> dict[str, list[str]]:
     }
 
 
+def check_links(page: Path) -> None:
+    """Check that each file and heading that a page links to is there."""
+    for file, anchor in re.findall(r"\]\(([^)#:]*)#?([^):]*)\)", page.read_text()):
+        target = page.parent / file if file else page
+        assert target.is_file(), file
+        headings = re.findall(r"^##+ (.+)$", target.read_text(), re.MULTILINE) if anchor else []
+        anchors = [re.sub(r"[^\w -]", "", each.lower()).replace(" ", "-") for each in headings]
+        assert not anchor or anchor in anchors, f"{target.name} has no heading #{anchor}"
+
+
 def start(folder: Path, settings: str, files: dict[str, str]) -> None:
     """Start a project with an app ``reports``, and locks in the Redis of the tests."""
     run(

@@ -10,7 +10,7 @@ from celery import chain, chord, group
 from celery.exceptions import TaskRevokedError
 
 from django_celery_once import AlreadyQueued
-from django_celery_once.locks import Lock, open_store
+from django_celery_once.locks import Lock, Phase, open_store
 from tests.integration.calls import lock_of, new_name, value, wait_until_free
 from tests.integration.canvas_tasks import (
     collect,
@@ -168,6 +168,20 @@ def test_a_member_joins_the_holder(together: str) -> None:
     assert value(result) == [7, 2]
     assert entries(name)[0].task_id == first.id
     assert lock_of(joining, name) is None
+
+
+def test_a_member_joins_one_that_has_ended_without_a_result() -> None:
+    """Do not wait for the end of the time for which the key is kept."""
+    name = new_name()
+    once = {"until": "expired", "timeout": 60}
+    joining.apply_async((name, 7), once=once, ignore_result=True)
+
+    def kept() -> bool:
+        lock = lock_of(joining, name)
+        return lock is not None and lock.phase is Phase.KEPT
+
+    wait_until(kept, "the key kept")
+    assert value(group(joining.si(name, 1), plain.si(new_name(), 2)).delay()) == [None, 2]
 
 
 def test_a_link_joins_the_holder() -> None:
