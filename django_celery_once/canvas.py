@@ -70,6 +70,7 @@ def join(request: Any, task: Any, holder_id: str, key: str) -> bool:
 
     Raise what the holder raised.
     """
+    holds = _holds(key, holder_id)  # its result comes before the end of its lock
     result = task.AsyncResult(holder_id)
     try:
         state = result.state
@@ -78,7 +79,7 @@ def join(request: Any, task: Any, holder_id: str, key: str) -> bool:
         logger.debug("No result to be had for %s", holder_id, exc_info=True)
         state = states.PENDING
     if state not in states.READY_STATES:
-        if _holds(key, holder_id):
+        if holds:
             return False
         vars(request)[ANSWER] = (None,)
         return True

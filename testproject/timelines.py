@@ -22,6 +22,7 @@ LOOKS = {
     "running": ("#0969da", "#0a3069", "none", "#ffffff"),
     "held": ("#1a7f37", "#044f1e", "none", "#ffffff"),
     "kept": ("#dafbe1", "#044f1e", "8 4", "#1f2328"),
+    "waits": ("#fbefff", "#6639ba", "8 4", "#1f2328"),
     "shares": ("#fbefff", "#6639ba", "8 4", "#1f2328"),
 }
 WAITS = ("#ffffff", "#59636e", "1 4", "#1f2328")
@@ -81,6 +82,18 @@ TIMELINES = [
             ("2nd call", 26, "its caller waits", 60, "queued", 72, "running", 100),
             ("3rd call", 32, "its caller waits", 52, "blocking_timeout is up: AlreadyQueued"),
             ("key", 2, "held: 1st", 60, "held: 2nd", 100),
+        ),
+    ),
+    Timeline(
+        "rerun",
+        'on_duplicate = "rerun"',
+        "The first call is queued and runs. A second call meanwhile is to run once more when that "
+        "run has ended. A third call shares this run, which has its arguments, the newest ones.",
+        (
+            ("1st call", 2, "queued", 13, "running", 50),
+            ("2nd call", 22, "waits for the end", 50, "queued", 62, "running", 100),
+            ("3rd call", 34, "shares the 2nd\u2019s run", 100),
+            ("key", 2, "held: 1st", 50, "held: 2nd, with the 3rd\u2019s arguments", 100),
         ),
     ),
     Timeline(

@@ -171,7 +171,7 @@ def options_in(cell: str) -> list[Any]:
 def test_what_to_choose_is_accepted_everywhere() -> None:
     """Take each row of the first table at a task, in the settings and in a call."""
     chosen = [once for _want, (once,) in rows_of("| you want … | write `once=` |")]
-    assert len(chosen) == 9
+    assert len(chosen) == 10
     for once in chosen:
         assert options_errors(once) == (None, None, [])
     said = {value for once in chosen for value in once.values()}
@@ -197,7 +197,7 @@ def options_errors(once: dict[str, Any]) -> tuple[Any, Any, list[str]]:
 def test_what_does_not_go_together_is_refused() -> None:
     """Refuse each row's left side in all three places; accept its right side."""
     rows = rows_of("| refused | write instead |")
-    assert len(rows) == 6
+    assert len(rows) == 7
     for refused, instead in rows:
         (once,) = refused
         call, task, found = options_errors(once)
