@@ -79,10 +79,10 @@ def test_all_migrations_are_applied() -> None:
 @pytest.mark.django_db
 def test_a_missing_migration_is_wrong() -> None:
     """It is named, with the command that applies it."""
-    MigrationRecorder(connection).record_unapplied(APP, "0001_initial")
+    MigrationRecorder(connection).record_unapplied(APP, "0002_policies")
     found = project.examine_migrations()
     assert found.state is State.WRONG
-    assert "0001_initial" in found.seen
+    assert "0002_policies" in found.seen
     assert found.advice == f"python manage.py migrate {APP} --database default"
 
 
