@@ -25,7 +25,10 @@ pytestmark = pytest.mark.django_db
         ({"label": "{month} report"}, r"\['label'\] names 'month'.*there is: email"),
         ({"force": True}, "for one call only"),
         ({"until": "expired"}, r"needs once\['timeout'\]"),
-        ({"until": "never"}, "must be one of 'finished', 'started', 'running', 'expired', not 'never'"),
+        (
+            {"until": "never"},
+            "must be one of 'finished', 'started', 'running', 'expired', not 'never'",
+        ),
         ({"on_duplicate": "joined"}, "must be one of 'raise', 'reject', 'join', 'wait'"),
     ],
 )

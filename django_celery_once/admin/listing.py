@@ -64,7 +64,10 @@ class Holding:
             Phase.RUNNING: gettext("running"),
             Phase.KEPT: gettext("ended, kept until its time is up"),
         }
-        return words[self.lock.phase]
+        phase = words[self.lock.phase]
+        if self.lock.follow_up is None:
+            return phase
+        return gettext("%(phase)s; one run more follows") % {"phase": phase}
 
     @property
     def is_living(self) -> bool:

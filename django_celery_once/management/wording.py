@@ -68,6 +68,7 @@ def as_json(lock: Lock) -> dict[str, Any]:
         "silent_seconds": round(lock.silence, 3) if running else None,
         "requested_by": lock.requester,
         "duplicates_refused": lock.hits,
+        "followed_by": lock.follow_up.owner if lock.follow_up else None,
     }
 
 

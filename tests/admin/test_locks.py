@@ -19,7 +19,7 @@ from django.urls import reverse
 
 from django_celery_once import live
 from django_celery_once.admin import listing
-from django_celery_once.locks import Lock, LockStore, open_store
+from django_celery_once.locks import Lock, LockStore, Phase, open_store
 from django_celery_once.models import BlockedDuplicate
 from testproject.redis_server import RedisServer
 from tests.admin import people
@@ -162,6 +162,16 @@ def test_a_queued_task_has_no_worker(store: LockStore) -> None:
     assert "queued" in page
     assert "alive" not in page
     assert "no sign of life" not in page
+
+
+def test_one_run_more_and_a_key_that_is_kept(store: LockStore) -> None:
+    """It tells what is to come, and that nothing runs any more."""
+    hold(store, lease=60)
+    store.acquire(lock(KEY), 600, follow=True)
+    hold(store, f"{KEY}2", phase=Phase.KEPT, until="expired")
+    told = text(people.viewer())
+    assert "running; one run more follows" in told
+    assert "ended, kept until its time is up" in told
 
 
 def test_a_lock_without_a_living_worker(store: LockStore) -> None:

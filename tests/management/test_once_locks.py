@@ -105,6 +105,7 @@ def test_the_document_has_all_that_scripts_need() -> None:
         "silent_seconds": None,
         "requested_by": "7",
         "duplicates_refused": 0,
+        "followed_by": None,
     }
 
 
