@@ -10,6 +10,8 @@ ARGS ?=
 VENV ?= .venv$(if $(filter-out python3,$(PYTHON)),-$(subst /,-,$(PYTHON)))
 # Four at once: they mostly wait; tests that share servers stay together. WORKERS=0: one by one.
 WORKERS ?= 4
+# TWICE=1: run what has failed once more, alone.
+TWICE ?=
 
 SECONDS ?= 120
 SEED ?=
@@ -17,7 +19,7 @@ BROKER ?= redis
 
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install -qq --disable-pip-version-check
-PYTEST := $(BIN)/python -m pytest
+PYTEST := $(if $(TWICE),scripts/twice) $(BIN)/python -m pytest
 DEMO_READY := $(VENV)/.ready-demo
 TEST_READY := $(VENV)/.ready-test
 PACKAGING := setup.cfg pyproject.toml
