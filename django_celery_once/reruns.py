@@ -47,7 +47,8 @@ def send(lock: Lock) -> None:
     """Publish the call of a follow-up that has its key now; raise what publishing raises."""
     task = current_app.tasks[lock.task]
     kind, encoding, text, options, message = json.loads(lock.call)
-    args, kwargs = serialization.loads(b64decode(text), kind, encoding, accept={kind})
+    accept = serialization.prepare_accept_content(task.app.conf.accept_content)
+    args, kwargs = serialization.loads(b64decode(text), kind, encoding, accept=accept)
     header = read_header({NAME: message})
     assert header is not None  # noqa: S101
     headers: Any = {NAME: replace(header, token=lock.token, follows="").as_message()}

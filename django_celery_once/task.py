@@ -217,10 +217,11 @@ class QueueOnce(_Task):
         once: Mapping[str, Any] | Reservation | None,
         options: Mapping[str, Any],
     ) -> tuple[OnceOptions, Claim]:
-        if isinstance(once, Reservation) and once.asked.until != "running":
-            claim = claiming.reserved_claim(self, once.lock, call, once.asked, options)
-            return once.asked, claim
         asked = once.asked if isinstance(once, Reservation) else self.once_options(once)
+        if isinstance(once, Reservation) and asked.until != "running":
+            claim = claiming.reserved_claim(self, once.lock, call, asked, options)
+            if claim.holder is None or self._policy(asked) != "rerun":
+                return asked, claim
         return asked, claiming.new_claim(self, task_id, call, asked, options, self._policy(asked))
 
     def _policy(self, asked: OnceOptions) -> OnDuplicate:

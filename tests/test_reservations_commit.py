@@ -334,6 +334,22 @@ def test_lapsed_and_taken_at_the_commit(
     assert held.owner == other.id
 
 
+def test_lapsed_and_taken_at_the_commit_of_a_rerun(
+    published: Headers, rejections: list[Rejection]
+) -> None:
+    """Let it follow: the run under way has not seen what is committed now."""
+    with transaction.atomic():
+        result = report.apply_async_on_commit(("a",), once={"on_duplicate": "rerun"})
+        lapse()
+        other = report.delay("a")
+    assert [each["id"] for each in published] == [other.id, result.id]
+    held = look()
+    assert held is not None
+    assert held.follow_up is not None
+    assert (held.owner, held.follow_up.owner) == (other.id, result.id)
+    assert [each.policy for each in rejections] == ["rerun"]
+
+
 def test_the_policy_holds_for_a_call_that_waits() -> None:
     """Answer a duplicate as ``apply_async`` would, at once."""
     report.delay("a")

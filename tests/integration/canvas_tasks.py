@@ -31,6 +31,15 @@ def failing(self: QueueOnce, name: str) -> None:
     raise ValueError(name)
 
 
+@app.task(bind=True, base=QueueOnce, once={"keys": ["name"], "on_duplicate": "join"})
+def retrying(self: QueueOnce, name: str) -> int:
+    """Return how many retries there were: one."""
+    note(name, "ran", self.request.id or "")
+    if not self.request.retries:
+        raise self.retry(countdown=2)
+    return int(self.request.retries)
+
+
 @app.task(bind=True)
 def plain(self: Any, name: str, value: int) -> int:
     """Return a number, as often as asked to."""

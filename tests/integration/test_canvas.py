@@ -19,6 +19,7 @@ from tests.integration.canvas_tasks import (
     number,
     plain,
     replaced,
+    retrying,
     send_group,
 )
 from tests.integration.referee import entries, events
@@ -192,6 +193,16 @@ def test_a_link_joins_the_holder() -> None:
     assert value(canvas.delay()) == 7
     joining.apply_async((name, 8), countdown=2)
     assert value(chain(joining.si(name, 2), collect.s(new_name())).delay()) == 8
+
+
+def test_a_member_joins_one_that_retries() -> None:
+    """Its value is that of the holder's last run; so is that of a call that joins by itself."""
+    name = new_name()
+    retrying.delay(name)
+    wait_until(lambda: ran(name), "the first run")
+    joined = retrying.delay(name)
+    assert value(group(retrying.si(name), plain.si(new_name(), 2)).delay()) == [1, 2]
+    assert value(joined) == 1
 
 
 def test_a_member_joins_one_that_fails() -> None:
