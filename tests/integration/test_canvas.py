@@ -108,6 +108,12 @@ def test_a_chords_body_always_runs(held: str, immutable: bool) -> None:
     assert value(chord(header)(body)) == ("done" if immutable else [None, None])
 
 
+def test_a_body_that_is_a_duplicate(held: str) -> None:
+    """Nobody waits for it: it ends as None."""
+    header = [plain.si(new_name(), 1), plain.si(new_name(), 2)]
+    assert value(chord(header)(number.si(held, 1))) is None
+
+
 def test_a_chord_of_chains(held: str) -> None:
     """A chain that stops ends as None, wherever the duplicate is."""
     name, never = new_name(), new_name()
