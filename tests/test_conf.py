@@ -71,12 +71,13 @@ def test_overrides_are_seen_at_once() -> None:
         (
             "ON_DUPLICATE",
             "drop",
-            "['ON_DUPLICATE'] must be one of 'raise', 'reject', 'join', 'wait', not 'drop'",
+            "['ON_DUPLICATE'] must be one of 'raise', 'reject', 'join', 'wait', 'rerun', "
+            "not 'drop'",
         ),
         (
             "ON_DUPLICATE",
             None,
-            "['ON_DUPLICATE'] must be one of 'raise', 'reject', 'join', 'wait', not None",
+            "['ON_DUPLICATE'] must be one of 'raise', 'reject', 'join', 'wait', 'rerun', not None",
         ),
         ("ON_CACHE_ERROR", True, "['ON_CACHE_ERROR'] must be one of 'raise', 'enqueue', not True"),
         ("ENABLED", "no", "['ENABLED'] must be True or False, not 'no'"),

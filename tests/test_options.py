@@ -66,7 +66,7 @@ def test_reads(once: dict[str, Any], read: dict[str, Any]) -> None:
         (
             {"on_duplicate": "ignore"},
             ValueError,
-            r"must be one of 'raise', 'reject', 'join', 'wait', not 'ignore'",
+            r"must be one of 'raise', 'reject', 'join', 'wait', 'rerun', not 'ignore'",
         ),
         ({"until": ["started"]}, ValueError, r"once\['until'\] must be one of"),
         ({"graceful": 1}, TypeError, r"once\['graceful'\] must be True or False, not 1"),
