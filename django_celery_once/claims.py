@@ -177,9 +177,16 @@ def take(
 
 
 def free_blocked(holder: Lock) -> None:
-    """Let the follow-up of a run go on whose worker has died; never raise."""
-    last = follow_ups.release_blocked(conf.cache, holder)
+    """Release a lock whose run is dead and which only waits for its follow-up; never raise."""
+    run = Lock(holder.key, holder.owner, holder.token, run=holder.run)
+    try:
+        last = follow_ups.release(conf.cache, run)
+    except LockUnavailable as error:
+        logger.warning("%s; %s[%s] stays blocked", error, holder.task, holder.owner)
+        return
     if last is not None:
+        words = "%s[%s] gave no sign of life for %.0f s; the next run of %s follows"
+        logger.warning(words, holder.task, holder.owner, holder.silence, holder.key)
         lock_released.send_robust(sender=None, lock=last, outcome=Outcome.KILLED)
 
 

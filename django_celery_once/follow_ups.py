@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 
-from django_celery_once.exceptions import LockUnavailable
 from django_celery_once.locks import Lock, open_store
 
 logger = logging.getLogger(__name__)
@@ -29,24 +28,6 @@ def release(alias: str, lock: Lock) -> Lock | None:
     last = open_store(alias).release(lock)
     if last is not None and last.follow_up is not None:
         send(last.follow_up)
-    return last
-
-
-def release_blocked(alias: str, holder: Lock) -> Lock | None:
-    """Release a lock whose run is dead and which only waits for its follow-up; never raise."""
-    try:
-        last = release(alias, Lock(holder.key, holder.owner, holder.token, run=holder.run))
-    except LockUnavailable as error:
-        logger.warning("%s; %s[%s] stays blocked", error, holder.task, holder.owner)
-        return None
-    if last is not None:
-        logger.warning(
-            "%s[%s] gave no sign of life for %.0f s; the next run of %s follows",
-            holder.task,
-            holder.owner,
-            holder.silence,
-            holder.key,
-        )
     return last
 
 

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import functools
 import inspect
-import logging
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from celery import current_app, uuid
 from celery.contrib.django.task import DjangoTask
-from celery.result import EagerResult
-from django.db import transaction
 
-from django_celery_once import canvas, claiming, claims, reservations
+from django_celery_once import canvas, claiming, policies, reservations
 from django_celery_once.arguments import Call
 from django_celery_once.binding import bind, key_of_call
 from django_celery_once.claims import Claim
@@ -21,19 +18,16 @@ from django_celery_once.conf import conf
 from django_celery_once.definition import check_definition
 from django_celery_once.gate import GUARDED, guarded, pass_guard
 from django_celery_once.header import KEY, NAME
-from django_celery_once.options import OnceOptions, OnDuplicate
+from django_celery_once.options import OnceOptions
 from django_celery_once.predecessor import inherit
 from django_celery_once.reservations import Reservation
-from django_celery_once.running import asked_by, report_duplicate, run_here, run_of, running_id
+from django_celery_once.running import run_of
 from django_celery_once.waits import queued_seconds
 
 if TYPE_CHECKING:
     _Task = DjangoTask[Any, Any]
 else:
     _Task = DjangoTask
-
-
-logger = logging.getLogger(__name__)
 
 
 class QueueOnce(_Task):
@@ -46,8 +40,9 @@ class QueueOnce(_Task):
     - ``label``: a format string over the arguments (or a callable), words for people;
     - ``timeout``: seconds a lock may stay with a task that no worker runs;
     - ``on_duplicate``: ``"raise"``; ``"reject"`` (also ``graceful=True``, as in celery-once);
-      ``"join"``, to get the result of the task in flight; or ``"wait"`` (also
-      ``blocking=True``) for the key, at most ``blocking_timeout`` seconds;
+      ``"join"``, to get the result of the task in flight; ``"wait"`` (also ``blocking=True``)
+      for the key, at most ``blocking_timeout`` seconds; or ``"rerun"``, for one run more, with
+      the newest arguments, when the one in flight has ended;
     - ``until``: ``"finished"``; ``"started"`` (also ``unlock_before_run=True``); ``"running"``,
       to queue every call but run one at a time; or ``"expired"``, at most once in ``timeout``
       seconds, however soon it ends, where ``release_on_failure`` frees the key of a run that
@@ -102,10 +97,10 @@ class QueueOnce(_Task):
         """Take the lock of this call and queue it, or answer as for a duplicate.
 
         ``once`` overrides the task's options for this call (a ``Reservation`` gives itself here);
-        the rest is as in ``celery.app.task.Task.apply_async``. Return the ``AsyncResult``, for a
-        duplicate that joins that of the holder, and for a rejected one
-        ``EagerResult(None, None, "REJECTED")``. Raise ``AlreadyQueued``
-        for a duplicate, ``LockUnavailable`` when the lock store can't be reached, and what
+        the rest is as in ``celery.app.task.Task.apply_async``. Return the ``AsyncResult``: for a
+        duplicate that joins, the holder's; for one that asks for a rerun, that run's; and for a
+        rejected one ``EagerResult(None, None, "REJECTED")``. Raise ``AlreadyQueued`` for any
+        other duplicate, ``LockUnavailable`` when the lock store can't be reached, and what
         publishing raises; in each case nothing was queued and no lock is left.
         """
         task_id = task_id or uuid()
@@ -118,11 +113,11 @@ class QueueOnce(_Task):
             call = Call.of(args, kwargs, options)
             asked, claim = self._claim(task_id, call, once, options)
             if claim.header.follows:
-                self._follow(claim, asked, call, options)
+                policies.follow(self, claim, asked, call, options)
             elif claim.holder is not None:
-                stand_in = self._stand_in(claim, asked, call, options)
+                stand_in = policies.stand_in(self, claim, asked, call, options)
                 if stand_in is None:
-                    return self._refuse(claim, asked, call, options)
+                    return policies.refuse(self, claim, asked, call, options)
                 claim = stand_in
         headers[NAME] = claim.header.as_message()
         try:
@@ -157,7 +152,7 @@ class QueueOnce(_Task):
         asked, call = self.once_options(once), Call.of(args, kwargs, {})
         claim = claiming.new_reservation(self, task_id or uuid(), call, asked)
         if claim.holder is not None:
-            self._refuse(claim, asked, call, {}, policy="raise")
+            policies.refuse(self, claim, asked, call, {}, policy="raise")
         return Reservation(self, claim, asked)
 
     def delay_on_commit(self, *args: Any, **kwargs: Any) -> Any:
@@ -182,12 +177,12 @@ class QueueOnce(_Task):
             return self.apply_async(args, kwargs, task_id=task_id, once=once, **options)
         asked, call = self.once_options(once), Call.of(args, kwargs, options)
         bind(self, args, kwargs)  # nothing may be missing here
-        policy = self._policy(asked)
+        policy = policies.choose(self, asked)
         claim = claiming.new_reservation(self, task_id or uuid(), call, asked, policy)
         if claim.holder is not None and policy == "rerun":
-            return self._ask_at_commit(claim, args, kwargs, once, options)
+            return policies.ask_at_commit(self, claim, args, kwargs, {"once": once, **options})
         if claim.holder is not None:
-            return self._refuse(claim, asked, call, options)
+            return policies.refuse(self, claim, asked, call, options)
         return Reservation(self, claim, asked).apply_async_on_commit(args, kwargs, **options)
 
     def before_start(self, task_id: str, args: Any, kwargs: Any) -> None:
@@ -218,84 +213,12 @@ class QueueOnce(_Task):
         options: Mapping[str, Any],
     ) -> tuple[OnceOptions, Claim]:
         asked = once.asked if isinstance(once, Reservation) else self.once_options(once)
+        policy = policies.choose(self, asked)
         if isinstance(once, Reservation) and asked.until != "running":
             claim = claiming.reserved_claim(self, once.lock, call, asked, options)
-            if claim.holder is None or self._policy(asked) != "rerun":
+            if claim.holder is None or policy != "rerun":
                 return asked, claim
-        return asked, claiming.new_claim(self, task_id, call, asked, options, self._policy(asked))
-
-    def _policy(self, asked: OnceOptions) -> OnDuplicate:
-        policy = asked.on_duplicate or conf.on_duplicate
-        if asked_by().source == "beat" and policy != "rerun":
-            return "reject"  # its scheduler would log a traceback, or stand still
-        if policy == "rerun" and self.app.conf.task_always_eager:
-            return "reject"  # nothing runs afterwards
-        return policy
-
-    def _follow(
-        self, claim: Claim, asked: OnceOptions, call: Call, options: dict[str, Any]
-    ) -> None:
-        """Publish the message of a call that follows the holder, or looks after it."""
-        holder = claim.holder
-        assert holder is not None  # noqa: S101
-        if claim.header.follows == "rerun":
-            options.pop("eta", None)
-            options["countdown"] = conf.lease
-        if run_here() is None or self._policy(asked) == "rerun":
-            report_duplicate(self, claim.lock, holder, "rerun", asked, call)
-
-    def _ask_at_commit(
-        self, claim: Claim, args: Any, kwargs: Any, once: Any, options: dict[str, Any]
-    ) -> Any:
-        """Ask for one run more when the data it is to see is there."""
-        task_id = claim.lock.owner
-
-        def ask() -> None:
-            try:
-                asked = self.apply_async(args, kwargs, task_id=task_id, once=once, **options)
-                if asked.id != task_id:  # nobody is to wait for it
-                    self.backend.mark_as_revoked(task_id, f"runs as {asked.id}")
-            except Exception:
-                logger.exception("%s[%s] could not be queued at the commit", self.name, task_id)
-
-        transaction.on_commit(ask, robust=True)
-        return self.result_of(task_id, claim.lock.key)
-
-    def _stand_in(
-        self, claim: Claim, asked: OnceOptions, call: Call, options: Mapping[str, Any]
-    ) -> Claim | None:
-        """Return the claim of a message in the place of a duplicate, where others wait for it."""
-        joins = self._policy(asked) == "join"
-        followed = options.get("chain") or canvas.is_dispatched(options, running_id())
-        if not (canvas.is_awaited(options) or (joins and followed)):
-            return None
-        assert claim.holder is not None  # noqa: S101
-        policy = "join" if joins else "skip"
-        report_duplicate(self, claim.lock, claim.holder, policy, asked, call)
-        return claims.standing_in(claim, joins=joins)
-
-    def _refuse(
-        self,
-        claim: Claim,
-        asked: OnceOptions,
-        call: Call,
-        options: Mapping[str, Any],
-        policy: OnDuplicate | None = None,
-    ) -> Any:
-        holder = claim.holder
-        assert holder is not None  # noqa: S101
-        policy = policy or self._policy(asked)
-        dispatched = canvas.is_dispatched(options, running_id())
-        report_duplicate(self, claim.lock, holder, "skip" if dispatched else policy, asked, call)
-        if dispatched or policy == "reject":
-            if dispatched or options.get("chain"):
-                canvas.give_up(self, claim.lock.owner, options.get("chain"), holder.owner)
-            return EagerResult(None, None, "REJECTED")  # type: ignore[arg-type]
-        if policy == "join":
-            return self.result_of(holder.owner, holder.key)
-        if policy == "rerun" and holder.follow_up is not None:
-            return self.result_of(holder.follow_up.owner, holder.key)
-        raise claims.already_queued(self.name, holder)
+        return asked, claiming.new_claim(self, task_id, call, asked, options, policy)
 
     def once_options(self, once: Mapping[str, Any] | None = None) -> OnceOptions:
         """Return the options of a call: the task's, then the settings', then ``once``.

@@ -8,7 +8,7 @@ from typing import Any
 
 #: Seconds that a lock may outlive the moment at which its message expires.
 EXPIRY_GRACE = 60.0
-#: The least and the most that a message waits before it looks for its turn again.
+#: The least and the most that a message waits for its turn when it first comes, in seconds.
 TURN_SECONDS = (1.0, 10.0)
 
 
