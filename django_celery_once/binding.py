@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from django_celery_once import keys
-from django_celery_once.definition import signature_of
+from django_celery_once.definition import plain_parameters, signature_of
 from django_celery_once.options import OnceOptions
 
 logger = logging.getLogger(__name__)
@@ -26,12 +26,37 @@ def bind(
     do not fit.
     """
     signature = signature_of(type(task))
+    args, kwargs = args or (), kwargs or {}
+    fitting = _bind_plainly(plain_parameters(type(task)), args, kwargs)
+    if fitting is not None:
+        return inspect.BoundArguments(signature, fitting)  # type: ignore[arg-type]
     try:
         binding = signature.bind_partial if partly else signature.bind
-        bound = binding(*(args or ()), **(kwargs or {}))
+        bound = binding(*args, **kwargs)
     except TypeError as error:
         raise TypeError(f"{task.name}: {error}") from None
     bound.apply_defaults()
+    return bound
+
+
+def _bind_plainly(
+    defaults: Mapping[str, Any] | None, args: Any, kwargs: Mapping[str, Any]
+) -> dict[str, Any] | None:
+    """Bind a complete call of plain parameters, which ``Signature.bind`` takes its time for.
+
+    Return ``None`` for any other.
+    """
+    if defaults is None or len(args) > len(defaults):
+        return None
+    bound = dict(zip(defaults, args, strict=False))
+    for name, value in kwargs.items():
+        if name in bound or name not in defaults:
+            return None
+        bound[name] = value
+    if len(bound) < len(defaults):
+        bound = {name: bound.get(name, default) for name, default in defaults.items()}
+        if any(value is inspect.Parameter.empty for value in bound.values()):
+            return None
     return bound
 
 

@@ -21,12 +21,18 @@ NAME = "DJANGO_CELERY_ONCE"
 
 LogArguments = Literal["none", "keys", "all"]
 
+_NOTHING: dict[str, Any] = {}
+
 
 class Conf:
     """One property for each key of the setting.
 
     Each raises ``ImproperlyConfigured``, naming the key, when its value can't be used.
     """
+
+    def __init__(self) -> None:
+        #: For each key, the value that was checked last and what it stands for.
+        self._checked: dict[str, tuple[object, Any]] = {}
 
     @property
     def cache(self) -> str:
@@ -116,10 +122,16 @@ class Conf:
         given = _given()
         if key not in given:
             return default
+        value = given[key]
+        known = self._checked.get(key)
+        if known is not None and known[0] is value:
+            return known[1]
         try:
-            return check(f"{NAME}[{key!r}]", given[key])
+            checked = check(f"{NAME}[{key!r}]", value)
         except (TypeError, ValueError) as error:
             raise ImproperlyConfigured(str(error)) from None
+        self._checked[key] = (value, checked)
+        return checked
 
 
 def problems() -> list[tuple[str, str]]:
@@ -141,10 +153,10 @@ def problems() -> list[tuple[str, str]]:
 
 
 def _given() -> Mapping[str, Any]:
-    given = getattr(settings, NAME, {})
-    if not isinstance(given, Mapping):
+    given = getattr(settings, NAME, _NOTHING)
+    if type(given) is not dict and not isinstance(given, Mapping):
         raise ImproperlyConfigured(f"{NAME} must be a dictionary, not {given!r}")
-    return given
+    return given  # type: ignore[no-any-return]
 
 
 def _check_alias(name: str, value: object) -> str:

@@ -33,6 +33,19 @@ def signature_of(cls: Any) -> inspect.Signature:
     return known
 
 
+def plain_parameters(cls: Any) -> Mapping[str, Any] | None:
+    """Return a task's parameters and their defaults; ``None`` where one is not a plain one.
+
+    That is one given by name only, by position only, or ``*args`` and ``**kwargs``.
+    """
+    if "_once_parameters" not in cls.__dict__:
+        parameters = signature_of(cls).parameters.values()
+        plain = all(each.kind is inspect.Parameter.POSITIONAL_OR_KEYWORD for each in parameters)
+        cls._once_parameters = {e.name: e.default for e in parameters} if plain else None
+    known: Mapping[str, Any] | None = cls._once_parameters
+    return known
+
+
 def definition_errors(cls: Any, once: Mapping[str, Any]) -> list[str]:
     """Return what is wrong with the ``once`` options of a task's class."""
     try:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import datetime as dt
 import enum
+import functools
 import hashlib
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -57,6 +58,7 @@ def key_of(task_name: str, written: str) -> str:
     return f"{key_prefix(task_name)}{hashlib.blake2b(data, digest_size=16).hexdigest()}"
 
 
+@functools.lru_cache(maxsize=1024)
 def key_prefix(task_name: str) -> str:
     """Return what all keys of a task begin with, up to and with the last colon."""
     return f"{PREFIX}:{_safe_name(task_name)}:"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import sys
 from collections.abc import Callable, Iterator
@@ -86,6 +87,8 @@ class Requester:
             return None
 
     def _tell(self, what: Callable[[Any], object]) -> str:
+        if self.user is None and self.request is None:
+            return ""
         user = self._user()
         try:
             told = None if user is None else what(user)
@@ -105,9 +108,7 @@ _process_source: Source | None = None
 
 def current() -> Requester:
     """Return who is asking in this context: a request if one is bound, else the process."""
-    return _asking.get() or Requester(
-        _process_source or _guessed_source(), name=_process_source or _program()
-    )
+    return _asking.get() or _this_process(_process_source, sys.argv[0] if sys.argv else "")
 
 
 @contextmanager
@@ -126,9 +127,8 @@ def set_process_source(source: Source) -> None:
     _process_source = source
 
 
-def _guessed_source() -> Source:
-    return "command" if _program() in {"manage.py", "django-admin"} else "other"
-
-
-def _program() -> str:
-    return PurePath(sys.argv[0]).name if sys.argv else ""
+@functools.lru_cache(maxsize=4)
+def _this_process(source: Source | None, path: str) -> Requester:
+    program = PurePath(path).name
+    guessed: Source = "command" if program in {"manage.py", "django-admin"} else "other"
+    return Requester(source or guessed, name=source or program)

@@ -9,7 +9,7 @@ import re
 from typing import Any
 from weakref import WeakValueDictionary
 
-from celery import current_app
+from celery._state import get_current_task
 from celery.utils.saferepr import saferepr
 
 from django_celery_once import arguments, requester
@@ -109,14 +109,16 @@ def _bare(words: object) -> str:
 
 
 def _task_running_here() -> Any:
-    return current_app.current_task
+    return get_current_task()  # what ``celery.current_task`` stands for
 
 
 def asked_by() -> Requester:
     """Return who calls a task here: a person, another task, or the process."""
     known = requester.current()
+    if known.request is not None:
+        return known
     calling = _task_running_here()
-    if known.request is None and calling is not None and not calling.request.called_directly:
+    if calling is not None and not calling.request.called_directly:
         return Requester("worker", calling.name)
     return known
 

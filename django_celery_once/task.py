@@ -56,6 +56,9 @@ class QueueOnce(_Task):
     Request = "django_celery_once.request:OnceRequest"
     once: ClassVar[Mapping[str, Any]] = {}
     _once_signature: ClassVar[inspect.Signature]
+    _once_parameters: ClassVar[Mapping[str, Any] | None]
+    #: The options of the task's calls, and what they were read from.
+    _once_read: ClassVar[tuple[Any, ...]] = ()
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         """Check the options, and keep the guard where a subclass has its own ``before_start``."""
@@ -225,8 +228,14 @@ class QueueOnce(_Task):
 
         Where none has a ``timeout``, celery-once's on the Celery app may stand in.
         """
-        asked = OnceOptions.merge(self.once, conf.task_options(self.name), once or {})
-        return inherit(asked, self.app.conf)
+        set_here = conf.task_options(self.name)
+        if once:
+            return inherit(OnceOptions.merge(self.once, set_here, once), self.app.conf)
+        known = type(self)._once_read
+        if not known or known[:2] != (self.once, set_here):
+            asked = OnceOptions.merge(self.once, set_here)
+            known = type(self)._once_read = (dict(self.once), dict(set_here), asked)
+        return inherit(known[2], self.app.conf)
 
     def result_of(self, task_id: str, key: str) -> Any:
         """Return the ``AsyncResult`` of a call, which tells its key to whoever wants to know."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import json
 import re
 import secrets
 import time
@@ -17,15 +18,25 @@ from django.core.exceptions import ImproperlyConfigured
 from django_redis.cache import RedisCache
 from django_redis.client import ShardClient
 from django_redis.exceptions import ConnectionInterrupted
-from redis.exceptions import NoScriptError, RedisError
+from redis.exceptions import RedisError
 
 from django_celery_once import keys
 from django_celery_once.exceptions import LockUnavailable
+from django_celery_once.locks import wire
 from django_celery_once.locks.base import Lock, Phase, Scan, Start, released
-from django_celery_once.locks.scripts import ACQUIRE, INSPECT, RELEASE, SHORTEN, START, Script
+from django_celery_once.locks.scripts import (
+    ACQUIRE,
+    INSPECT,
+    RELEASE,
+    RENEW,
+    SHORTEN,
+    START,
+    Script,
+)
 
 #: The set of the keys whose locks have follow-ups.
 _FOLLOWED = "once-followed"
+_FAILURES = (RedisError, ConnectionInterrupted, OSError)
 _GLOB = re.compile(r"([*?\[\]\\])")
 
 
@@ -80,7 +91,7 @@ class RedisStore:
         found = self._run(ACQUIRE, lock.key, _ms(timeout), *old, *who, *how, *_fields(lock))
         if found is None:
             return None
-        holder = _lock(lock.key, *found)
+        holder = _told(lock.key, found)
         if follow and holder.follow_up is not None and holder.follow_up.owner == lock.owner:
             with self._client(lock.key) as client:
                 client.sadd(self._name(_FOLLOWED), lock.key)
@@ -96,17 +107,17 @@ class RedisStore:
 
     def renew(self, locks: Iterable[Lock], lease: float) -> list[tuple[Lock, Start]]:
         """Renew leases in one pipeline (``LockStore.renew``)."""
-        locks = list(locks)
-        with self._client(f"{len(locks)} leases") as client:
-            pipeline = client.pipeline(transaction=False)
-            pipeline.script_load(START.text)
-            for lock in locks:
-                name = self._name(lock.key)
-                pipeline.evalsha(START.sha, 1, name, *_start_arguments(lock, lease, "renew"))
-            replies = pipeline.execute()[1:]
-        return [
-            (lock, _start(lock.key, reply)[0]) for lock, reply in zip(locks, replies, strict=True)
-        ]
+        locks, ms, now = list(locks), _ms(lease), f"{time.time():.3f}"
+        calls = [(lock.key, (ms, lock.token, lock.run, now)) for lock in locks]
+        renewed = self._run_many(RENEW, calls)
+        others = [lock for lock, done in zip(locks, renewed, strict=True) if not done]
+        found = self._run_many(
+            START, [(lock.key, _start_arguments(lock, lease, "renew")) for lock in others]
+        )
+        starts = {
+            id(lock): _start(lock.key, reply)[0] for lock, reply in zip(others, found, strict=True)
+        }
+        return [(lock, starts.get(id(lock), Start.MINE)) for lock in locks]
 
     def release(self, lock: Lock) -> Lock | None:
         """Compare and delete (``LockStore.release``)."""
@@ -114,7 +125,7 @@ class RedisStore:
             raise ValueError(f"releasing {lock.key} needs the token it was acquired with")
         token = secrets.token_hex(8)
         found = self._run(RELEASE, lock.key, lock.token, lock.run, token)
-        return None if found is None else released(_lock(lock.key, *found), token)
+        return None if found is None else released(_told(lock.key, found), token)
 
     def blocked(self) -> list[Lock]:
         """Look at the locks that have follow-ups (``LockStore.blocked``)."""
@@ -133,12 +144,12 @@ class RedisStore:
     def force_release(self, key: str) -> Lock | None:
         """Delete whoever holds it (``LockStore.force_release``)."""
         found = self._run(RELEASE, key, "", "", "")
-        return None if found is None else _lock(key, *found)
+        return None if found is None else _told(key, found)
 
     def inspect(self, key: str) -> Lock | None:
         """Read one lock (``LockStore.inspect``)."""
         found = self._run(INSPECT, key)
-        return None if found is None else _lock(key, *found)
+        return None if found is None else _told(key, found)
 
     def scan(self, prefix: str = "", limit: int = 1000, seconds: float = 1.5) -> Scan:
         """Walk the keys with SCAN (``LockStore.scan``)."""
@@ -163,33 +174,41 @@ class RedisStore:
             pipeline.pttl(name)
         replies = pipeline.execute() if wanted else []
         for name, fields, left in zip(wanted, replies[::2], replies[1::2], strict=True):
-            flat = [_text(part) for pair in fields.items() for part in pair]
-            if "token" in flat[::2]:  # not freed by now, and not somebody else's hash
+            record = {_text(field): _text(value) for field, value in fields.items()}
+            if "token" in record:  # not freed by now, and not somebody else's hash
                 key = f"{keys.PREFIX}:{_text(name)[len(base) :]}"
-                yield _lock(key, flat, left)
+                yield _lock(key, record, left)
 
     def _name(self, key: str) -> str:
         return str(self._cache.make_key(key))
 
-    def _run(self, script: Script, key: str, *arguments: str | int) -> Any:
-        with self._client(key) as client:
-            name = self._name(key)
-            try:
-                return client.evalsha(script.sha, 1, name, *arguments)
-            except NoScriptError:
-                return client.eval(script.text, 1, name, *arguments)
+    def _run(self, script: Script, key: str, *words: str | int) -> Any:
+        try:
+            return wire.run(self._primary(), script, self._name(key), words)
+        except _FAILURES as error:
+            raise self._unavailable(key, error) from error
+
+    def _run_many(self, script: Script, calls: Sequence[tuple[str, wire.Words]]) -> list[Any]:
+        if not calls:
+            return []
+        with self._client(f"{len(calls)} leases") as client:
+            named = [(self._name(key), words) for key, words in calls]
+            return wire.run_many(client, script, named)
 
     @contextmanager
     def _client(self, key: str) -> Iterator[Any]:
         """Yield the primary's client; turn what it raises into ``LockUnavailable``."""
         try:
             yield self._primary()
-        except (RedisError, ConnectionInterrupted, OSError) as error:
-            raise LockUnavailable(
-                f"The lock store (cache {self.alias!r}) failed at {key}: {error}",
-                alias=self.alias,
-                key=key,
-            ) from error
+        except _FAILURES as error:
+            raise self._unavailable(key, error) from error
+
+    def _unavailable(self, key: str, error: Exception) -> LockUnavailable:
+        return LockUnavailable(
+            f"The lock store (cache {self.alias!r}) failed at {key}: {error}",
+            alias=self.alias,
+            key=key,
+        )
 
     def _primary(self) -> Any:
         # The caches' own methods would hide an outage (django-redis' IGNORE_EXCEPTIONS).
@@ -236,26 +255,26 @@ def _start_arguments(lock: Lock, lease: float, mode: str) -> list[str | int]:
     ]  # fmt: skip
 
 
-def _start(key: str, reply: list[Any]) -> tuple[Start, Lock | None]:
-    found = Start[_text(reply[0])]
-    return found, (_lock(key, *reply[1]) if len(reply) > 1 else None)
+def _start(key: str, reply: bytes | str) -> tuple[Start, Lock | None]:
+    word, _blank, record = _text(reply).partition(" ")
+    return Start[word], (_told(key, record) if record else None)
 
 
-def _lock(key: str, flat: Sequence[bytes | str], left: int) -> Lock:
-    texts = [_text(part) for part in flat]
-    fields = dict(zip(texts[::2], texts[1::2], strict=True))
-    next_fields = {
-        name.removeprefix("next."): text
-        for name, text in fields.items()
-        if name.startswith("next.")
-    }
-    held = _record(key, fields, left)
-    if not next_fields:
+def _told(key: str, reply: bytes | str) -> Lock:
+    """Return the lock whose record a script tells."""
+    record = json.loads(_text(reply))
+    return _lock(key, record, record["pttl"])
+
+
+def _lock(key: str, record: Mapping[str, Any], left: int) -> Lock:
+    held = _record(key, record, left)
+    if "next.owner" not in record:
         return held
-    return replace(held, follow_up=_record(key, next_fields, int(next_fields["ttl"])))
+    following = {name[5:]: value for name, value in record.items() if name.startswith("next.")}
+    return replace(held, follow_up=_record(key, following, int(following["ttl"])))
 
 
-def _record(key: str, fields: Mapping[str, str], left: int) -> Lock:
+def _record(key: str, fields: Mapping[str, Any], left: int) -> Lock:
     return Lock(
         key=key,
         owner=fields["owner"],
