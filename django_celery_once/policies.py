@@ -14,7 +14,7 @@ from django_celery_once.arguments import Call
 from django_celery_once.claims import Claim
 from django_celery_once.conf import conf
 from django_celery_once.options import OnceOptions, OnDuplicate
-from django_celery_once.running import asked_by, report_duplicate, run_here, running_id
+from django_celery_once.running import is_beat, report_duplicate, run_here, running_id
 
 logger = logging.getLogger(__name__)
 
@@ -22,7 +22,7 @@ logger = logging.getLogger(__name__)
 def choose(task: Any, asked: OnceOptions) -> OnDuplicate:
     """Return the policy that holds here for a call with these options."""
     policy = asked.on_duplicate or conf.on_duplicate
-    if asked_by().source == "beat" and policy != "rerun":
+    if policy != "rerun" and is_beat():
         return "reject"  # its scheduler would log a traceback, or stand still
     if policy == "rerun" and task.app.conf.task_always_eager:
         return "reject"  # nothing runs afterwards
@@ -30,14 +30,19 @@ def choose(task: Any, asked: OnceOptions) -> OnDuplicate:
 
 
 def follow(
-    task: Any, claim: Claim, asked: OnceOptions, call: Call, options: dict[str, Any]
+    task: Any,
+    claim: Claim,
+    asked: OnceOptions,
+    call: Call,
+    options: dict[str, Any],
+    policy: OnDuplicate,
 ) -> None:
     """Make ready to publish the message of a call that follows the holder, or looks after it."""
     assert claim.holder is not None  # noqa: S101
     if claim.header.follows == "rerun":
         options.pop("eta", None)
         options["countdown"] = conf.lease
-    if run_here() is None or choose(task, asked) == "rerun":
+    if run_here() is None or policy == "rerun":
         report_duplicate(task, claim.lock, claim.holder, "rerun", asked, call)
 
 
@@ -60,16 +65,24 @@ def ask_at_commit(
 
 
 def stand_in(
-    task: Any, claim: Claim, asked: OnceOptions, call: Call, options: Mapping[str, Any]
+    task: Any,
+    claim: Claim,
+    asked: OnceOptions,
+    call: Call,
+    options: Mapping[str, Any],
+    policy: OnDuplicate,
 ) -> Claim | None:
     """Return the claim of a message in the place of a duplicate, where others wait for it."""
-    joins = choose(task, asked) == "join"
-    followed = options.get("chain") or canvas.is_dispatched(options, running_id())
-    if not (canvas.is_awaited(options) or (joins and followed)):
+    joins = policy == "join"
+    if not canvas.is_awaited(options) and not (joins and _is_followed(options)):
         return None
     assert claim.holder is not None  # noqa: S101
     report_duplicate(task, claim.lock, claim.holder, "join" if joins else "skip", asked, call)
     return claims.standing_in(claim, joins=joins)
+
+
+def _is_followed(options: Mapping[str, Any]) -> bool:
+    return bool(options.get("chain")) or canvas.is_dispatched(options, running_id())
 
 
 def refuse(
@@ -78,12 +91,11 @@ def refuse(
     asked: OnceOptions,
     call: Call,
     options: Mapping[str, Any],
-    policy: OnDuplicate | None = None,
+    policy: OnDuplicate,
 ) -> Any:
     """Answer a duplicate: return a result, or raise ``AlreadyQueued``."""
     holder = claim.holder
     assert holder is not None  # noqa: S101
-    policy = policy or choose(task, asked)
     dispatched = canvas.is_dispatched(options, running_id())
     report_duplicate(task, claim.lock, holder, "skip" if dispatched else policy, asked, call)
     if dispatched or policy == "reject":

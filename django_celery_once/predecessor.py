@@ -18,6 +18,8 @@ from django_celery_once.options import OnceOptions, check_seconds
 
 ONCE = "ONCE"
 DEFAULT_TIMEOUT = "default_timeout"
+#: The configuration asked last, what was seen of its changes, and what it said.
+_known: tuple[Any, Any, Any] = (None, None, None)
 #: Of celery-once before 1.0. The README of 3.0 names the first still, but nothing reads it.
 OLDER = ("ONCE_DEFAULT_TIMEOUT", "ONCE_REDIS_URL")
 
@@ -51,8 +53,20 @@ def inherited_timeout(celery_conf: Mapping[str, Any]) -> float | None:
         raise ImproperlyConfigured(f"{error}; write {NAME}['TIMEOUT'] instead") from None
 
 
+def _once_of(celery_conf: Mapping[str, Any]) -> Any:
+    """Look it up, which takes Celery its time, only where it may have changed."""
+    global _known
+    changes = getattr(celery_conf, "changes", None)
+    if not isinstance(changes, dict):
+        return celery_conf.get(ONCE)
+    state = (len(changes), changes.get(ONCE))
+    if _known[0] is not celery_conf or _known[1] != state:
+        _known = (celery_conf, state, celery_conf.get(ONCE))
+    return _known[2]
+
+
 def settings_of(celery_conf: Mapping[str, Any]) -> Mapping[str, Any]:
     """Return the settings of celery-once's backend, empty where it is not configured."""
-    once = celery_conf.get(ONCE)
+    once = _once_of(celery_conf)
     settings = once.get("settings") if isinstance(once, Mapping) else None
     return settings if isinstance(settings, Mapping) else {}

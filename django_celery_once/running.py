@@ -123,6 +123,11 @@ def asked_by() -> Requester:
     return known
 
 
+def is_beat() -> bool:
+    """Return whether it is beat that calls a task here."""
+    return requester.current().source == "beat" and asked_by().source == "beat"
+
+
 def run_of(request: Any) -> Run | None:
     """Return the guarded run that a task's request stands for."""
     return getattr(request, "once_run", None)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import inspect
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -18,11 +17,11 @@ from django_celery_once.conf import conf
 from django_celery_once.definition import check_definition
 from django_celery_once.gate import GUARDED, guarded, pass_guard
 from django_celery_once.header import KEY, NAME
-from django_celery_once.options import OnceOptions
+from django_celery_once.options import OnceOptions, OnDuplicate
 from django_celery_once.predecessor import inherit
 from django_celery_once.reservations import Reservation
 from django_celery_once.running import run_of
-from django_celery_once.waits import queued_seconds
+from django_celery_once.waits import MOMENTS, queued_seconds
 
 if TYPE_CHECKING:
     _Task = DjangoTask[Any, Any]
@@ -107,24 +106,26 @@ class QueueOnce(_Task):
         publishing raises; in each case nothing was queued and no lock is left.
         """
         task_id = task_id or uuid()
-        publish = functools.partial(
-            super().apply_async, args, kwargs, task_id, producer, link, link_error, shadow
-        )
         headers = dict(options.pop("headers", None) or {})
         claim = claiming.carried_claim(self, task_id, headers, options)
         if claim is None:
             call = Call.of(args, kwargs, options)
-            asked, claim = self._claim(task_id, call, once, options)
+            asked = once.asked if isinstance(once, Reservation) else self.once_options(once)
+            policy = policies.choose(self, asked)
+            claim = self._claim(task_id, call, once, asked, options, policy)
             if claim.header.follows:
-                policies.follow(self, claim, asked, call, options)
+                policies.follow(self, claim, asked, call, options, policy)
             elif claim.holder is not None:
-                stand_in = policies.stand_in(self, claim, asked, call, options)
+                stand_in = policies.stand_in(self, claim, asked, call, options, policy)
                 if stand_in is None:
-                    return policies.refuse(self, claim, asked, call, options)
+                    return policies.refuse(self, claim, asked, call, options, policy)
                 claim = stand_in
         headers[NAME] = claim.header.as_message()
         try:
-            result = publish(headers=headers, **options)
+            result = super().apply_async(
+                args, kwargs, task_id, producer, link, link_error, shadow,
+                headers=headers, **options,
+            )  # fmt: skip
         except BaseException:
             claim.give_back(type(self))
             raise
@@ -185,7 +186,7 @@ class QueueOnce(_Task):
         if claim.holder is not None and policy == "rerun":
             return policies.ask_at_commit(self, claim, args, kwargs, {"once": once, **options})
         if claim.holder is not None:
-            return policies.refuse(self, claim, asked, call, options)
+            return policies.refuse(self, claim, asked, call, options, policy)
         return Reservation(self, claim, asked).apply_async_on_commit(args, kwargs, **options)
 
     def before_start(self, task_id: str, args: Any, kwargs: Any) -> None:
@@ -213,15 +214,15 @@ class QueueOnce(_Task):
         task_id: str,
         call: Call,
         once: Mapping[str, Any] | Reservation | None,
+        asked: OnceOptions,
         options: Mapping[str, Any],
-    ) -> tuple[OnceOptions, Claim]:
-        asked = once.asked if isinstance(once, Reservation) else self.once_options(once)
-        policy = policies.choose(self, asked)
+        policy: OnDuplicate,
+    ) -> Claim:
         if isinstance(once, Reservation) and asked.until != "running":
             claim = claiming.reserved_claim(self, once.lock, call, asked, options)
             if claim.holder is None or policy != "rerun":
-                return asked, claim
-        return asked, claiming.new_claim(self, task_id, call, asked, options, policy)
+                return claim
+        return claiming.new_claim(self, task_id, call, asked, options, policy)
 
     def once_options(self, once: Mapping[str, Any] | None = None) -> OnceOptions:
         """Return the options of a call: the task's, then the settings', then ``once``.
@@ -251,6 +252,8 @@ class QueueOnce(_Task):
         ``kept``: for its whole time, also where its message expires before.
         """
         limits = {"expires": self.expires, **options}
+        if limits["expires"] is None and MOMENTS.isdisjoint(limits):
+            return timeout or conf.timeout
         if kept:
             limits["expires"] = None
         return queued_seconds(timeout or conf.timeout, limits, self.app.timezone)

@@ -12,6 +12,10 @@ EXPIRY_GRACE = 60.0
 TURN_SECONDS = (1.0, 10.0)
 
 
+#: Those of Celery's options for a call that say when it is to run.
+MOMENTS = frozenset({"countdown", "eta"})
+
+
 def queued_seconds(timeout: float, options: Mapping[str, Any], timezone: tzinfo) -> float:
     """Return for how many seconds to lock a call that is published with these options.
 
