@@ -29,7 +29,7 @@ def bind(
     args, kwargs = args or (), kwargs or {}
     fitting = _bind_plainly(plain_parameters(type(task)), args, kwargs)
     if fitting is not None:
-        return inspect.BoundArguments(signature, fitting)  # type: ignore[arg-type]
+        return inspect.BoundArguments(signature, fitting)
     try:
         binding = signature.bind_partial if partly else signature.bind
         bound = binding(*args, **kwargs)

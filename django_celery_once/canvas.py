@@ -36,13 +36,6 @@ def is_part(options: Mapping[str, Any]) -> bool:
     return any(options.get(name) for name in ("group_id", "chord", "chain", "parent_id"))
 
 
-def is_dispatched(options: Mapping[str, Any], running_id: str) -> bool:
-    """Return whether the task that runs here sends a call as the next of its canvas."""
-    return bool(running_id) and (
-        options.get("parent_id") == running_id or options.get("chain") is not None
-    )
-
-
 def give_up(task: Any, task_id: str, chain: Any, holder_id: str) -> None:
     """End a duplicate and the rest of its chain (the last link first), none of which will run.
 

@@ -17,7 +17,7 @@ from django_celery_once.gate import check_installed
 from django_celery_once.header import Header, read_header
 from django_celery_once.locks import Lock, Phase
 from django_celery_once.options import OnceOptions
-from django_celery_once.running import asked_by, current_run, run_here, running_id
+from django_celery_once.running import asking_user, current_run, run_here, running_id
 from django_celery_once.signals import Outcome, lock_released
 from django_celery_once.waiting import take_within
 
@@ -99,7 +99,7 @@ def reserved_claim(
         task.name,
         reserved.owner,
         label=label_of_call(task.name, bind(task, call.args, call.kwargs), asked),
-        requester=asked_by().user_id,
+        requester=asking_user(),
         until=asked.until,
     )
     return claims.move(reserved, _claim_of(task, lock, asked, options))
@@ -160,7 +160,7 @@ def _new_lock(
         task.name,
         task_id,
         label=label_of_call(task.name, bound, asked, partly=partly),
-        requester=asked_by().user_id,
+        requester=asking_user(),
         until=asked.until,
     )
 

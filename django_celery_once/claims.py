@@ -173,7 +173,7 @@ def take(
         return claim
     if holder is not None and holder.blocks:
         free_blocked(holder)
-    return replace(claim, holder=holder)
+    return Claim(claim.header, claim.lock, claim.seconds, holder)
 
 
 def free_blocked(holder: Lock) -> None:

@@ -156,7 +156,7 @@ def _given() -> Mapping[str, Any]:
     given = getattr(settings, NAME, _NOTHING)
     if type(given) is not dict and not isinstance(given, Mapping):
         raise ImproperlyConfigured(f"{NAME} must be a dictionary, not {given!r}")
-    return given  # type: ignore[no-any-return]
+    return given
 
 
 def _check_alias(name: str, value: object) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 NAME = "once"
@@ -56,25 +56,16 @@ class Header:
 
     def as_message(self) -> dict[str, Any]:
         """Return the header's fields that differ from their defaults."""
-        fields = {
-            "key": self.key,
-            "token": self.token,
-            "timeout": self.timeout,
-            "run": self.run,
-            "previous": self.previous,
-            "duplicate_of": self.duplicate_of,
-            "joins": self.joins,
-            "kept_until": self.kept_until,
-            "release_on_failure": self.release_on_failure,
-            "follows": self.follows,
-            "visits": self.visits,
-        }
-        message = {name: value for name, value in fields.items() if value}
-        if self.until != "finished":
-            message["until"] = self.until
-        if self.again:
-            message["again"] = True
+        message = {}
+        for name, default in _DEFAULTS:
+            value = getattr(self, name)
+            if value != default:
+                message[name] = value
         return message
+
+
+#: The fields and their defaults, looked up once.
+_DEFAULTS = tuple((field.name, field.default) for field in fields(Header))
 
 
 def read_header(headers: Mapping[str, Any] | None) -> Header | None:

@@ -50,7 +50,8 @@ def free_abandoned() -> None:
 
     A caller that tries again after a rollback, as after a deadlock, must not meet itself.
     """
-    free(each for each in list(_made.get() or ()) if each.abandoned)
+    if made := _made.get():
+        free([each for each in made if each.abandoned])
 
 
 def forget() -> None:

@@ -81,8 +81,17 @@ def stand_in(
     return claims.standing_in(claim, joins=joins)
 
 
+def _is_dispatched(options: Mapping[str, Any]) -> bool:
+    """Return whether the task that runs here sends a call as the next of its canvas."""
+    parent, chain = options.get("parent_id"), options.get("chain")
+    if parent is None and chain is None:
+        return False
+    running = running_id()
+    return bool(running) and (parent == running or chain is not None)
+
+
 def _is_followed(options: Mapping[str, Any]) -> bool:
-    return bool(options.get("chain")) or canvas.is_dispatched(options, running_id())
+    return bool(options.get("chain")) or _is_dispatched(options)
 
 
 def refuse(
@@ -96,7 +105,7 @@ def refuse(
     """Answer a duplicate: return a result, or raise ``AlreadyQueued``."""
     holder = claim.holder
     assert holder is not None  # noqa: S101
-    dispatched = canvas.is_dispatched(options, running_id())
+    dispatched = _is_dispatched(options)
     report_duplicate(task, claim.lock, holder, "skip" if dispatched else policy, asked, call)
     if dispatched or policy == "reject":
         if dispatched or options.get("chain"):

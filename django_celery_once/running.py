@@ -123,6 +123,12 @@ def asked_by() -> Requester:
     return known
 
 
+def asking_user() -> str:
+    """Return the primary key of the person who calls a task here, or an empty string."""
+    known = requester.current()
+    return "" if known.request is None and known.user is None else asked_by().user_id
+
+
 def is_beat() -> bool:
     """Return whether it is beat that calls a task here."""
     return requester.current().source == "beat" and asked_by().source == "beat"

@@ -8,10 +8,6 @@ from dataclasses import dataclass, replace
 from enum import Enum, StrEnum
 from typing import Protocol
 
-from django.conf import settings
-from django.core.cache import caches
-from django.core.exceptions import ImproperlyConfigured
-
 
 class Phase(StrEnum):
     """Where the task behind a lock stands."""
@@ -181,22 +177,3 @@ class LockStore(Protocol):
         Stop after ``limit`` locks or ``seconds``. Raise ``NotImplementedError`` where the
         cache can't list its keys.
         """
-
-
-def open_store(alias: str) -> LockStore:
-    """Return the store of locks in a cache of ``CACHES``, on this thread's connection.
-
-    Raise ``ImproperlyConfigured`` for an unknown alias or a client that can't hold locks.
-    """
-    from django_celery_once.locks.cache import CacheStore
-    from django_celery_once.locks.redis import RedisStore
-
-    if alias not in settings.CACHES:
-        raise ImproperlyConfigured(
-            f"DJANGO_CELERY_ONCE['CACHE'] is {alias!r}, which is not in CACHES "
-            f"({', '.join(sorted(settings.CACHES))})"
-        )
-    cache = caches[alias]
-    if RedisStore.serves(cache):
-        return RedisStore(alias, cache)
-    return CacheStore(alias, cache)

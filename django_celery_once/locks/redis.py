@@ -50,7 +50,7 @@ class RedisStore:
     @staticmethod
     def serves(cache: BaseCache) -> bool:
         """Return whether a cache is one of the two Redis backends."""
-        return isinstance(cache, RedisCache | DjangoRedisCache)
+        return isinstance(cache, (RedisCache, DjangoRedisCache))
 
     def waits_forever(self) -> bool:
         """Return whether no socket time-out is set; found out without connecting."""

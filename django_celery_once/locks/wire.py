@@ -34,9 +34,14 @@ def run(client: Any, script: Script, key: str, words: Words) -> Any:
     """Run a script on a key; return the server's answer, and raise what redis-py raises."""
     if not _is_plain(client):
         return _run_by_client(client, script, key, words)
-    command = packed("EVALSHA", script.sha, 1, key, *words)
+    command = [packed("EVALSHA", script.sha, 1, key, *words)]
+
+    def talk(connection: Any) -> Any:
+        connection.send_packed_command(command)
+        return connection.read_response()
+
     try:
-        return _on_connection(client, lambda connection: _answers(connection, command, 1)[0])
+        return _on_connection(client, talk)
     except NoScriptError:
         return client.eval(script.text, 1, key, *words)
 

@@ -76,7 +76,7 @@ def test_a_renewal_is_one_pipeline(
     held = [running(lock(f"once:t:{number}")) for number in range(1000)]
     assert {start for _lock, start in store.renew(held, 60)} == {Start.TAKEN}
     sent = []
-    send = AbstractConnection.send_packed_command
+    send: Any = AbstractConnection.send_packed_command
 
     def count(connection: Any, command: Any, *args: Any, **kwargs: Any) -> Any:
         sent.append(b"".join(command).count(b"EVALSHA"))
