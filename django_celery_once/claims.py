@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-import secrets
+import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -76,7 +76,7 @@ class Claim:
 
 def new_token() -> str:
     """Return a fresh token, 16 hexadecimal characters."""
-    return secrets.token_hex(8)
+    return os.urandom(8).hex()
 
 
 def new_lock(

@@ -172,7 +172,7 @@ def lease_seconds(task: Any) -> float:
     A message that is acknowledged late comes again when its worker dies, in Redis and SQS
     after their visibility time-out: until then the key must not be free.
     """
-    if task is None or task.request.is_eager or not task.acks_late:
+    if task is None or not task.acks_late or task.request.is_eager:
         return conf.lease
     return max(conf.lease, _redelivery_seconds(task.app))
 

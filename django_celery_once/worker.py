@@ -66,19 +66,19 @@ def guard(task: QueueOnce, task_id: str) -> None:
     request = task.request
     if run_of(request) is not None:  # a subclass called super().before_start()
         return
-    header = _header(task)
+    header = _header(task, request)
     if header is not None and header.duplicate_of:
         turns.stand_in(task, header)
     elif header is not None and header.key:
-        _let_in(task, header)
+        _let_in(task, request, header)
 
 
-def _let_in(task: QueueOnce, header: Header) -> None:
-    lock = _running_lock(task, header)
+def _let_in(task: QueueOnce, request: Any, header: Header) -> None:
+    lock = _running_lock(task, request, header)
     if header.until == "started":
         queued = replace(lock, run="")
         endings.free(task, queued, Outcome.STARTED)
-        _mark(task, Run(header, queued))
+        _mark(request, Run(header, queued))
         return
     if header.follows and reruns.was_sent(header):
         raise Ignore("its newest call was queued in its place")
@@ -90,7 +90,7 @@ def _let_in(task: QueueOnce, header: Header) -> None:
         turns.check_has_not_ended(task, header, lock)
         if header.kept_seconds > lease_seconds(task):
             endings.leave(lock, header.kept_seconds)
-    _begin(task, header, lock)
+    _begin(task, request, header, lock)
 
 
 def _start(task: QueueOnce, header: Header, lock: Lock) -> tuple[Start, Lock | None]:
@@ -108,10 +108,11 @@ def end_run(sender: Any = None, task: Any = None, **ended: Any) -> None:
     A body that was cut off under ``acks_late``, by ``SystemExit`` or a kill of its greenlet,
     has no state: whether it comes again is for its message to say.
     """
-    run = run_of(task.request) if isinstance(task, QueueOnce) else None
+    request = task.request
+    run = run_of(request) if isinstance(task, QueueOnce) else None
     if run is not None and run.lease is not None:
         state, outcome = ended.get("state"), ended.get("retval")
-        cut_off = state is None and task.acks_late and not task.request.is_eager
+        cut_off = state is None and task.acks_late and not request.is_eager
         again = _runs_again(task, state, outcome)
         leases.drop(run.lease, settle=cut_off or again)
         if cut_off:
@@ -122,14 +123,13 @@ def end_run(sender: Any = None, task: Any = None, **ended: Any) -> None:
             endings.end(task, run.header, run.lock, OUTCOMES.get(state or "", Outcome.FAILURE))
             if run.lease.doubtful:
                 release_later(conf.cache, run.lock, run.lease.seconds)
-    if not task.request.is_eager:  # what runs in place leaves its reservations to its caller
+    if not request.is_eager:  # what runs in place leaves its reservations to its caller
         leftovers.free_here()
     run_ended.send_robust(sender=type(task))
 
 
-def _header(task: QueueOnce) -> Header | None:
+def _header(task: QueueOnce, request: Any) -> Header | None:
     """Return the header of the current message, or a new one where it has none."""
-    request = task.request
     header = read_header(request.headers)
     if header is not None or request.is_eager or not conf.enabled:
         return header
@@ -139,29 +139,29 @@ def _header(task: QueueOnce) -> Header | None:
     return claims.new_header(key, claims.new_token(), asked, asked.timeout or conf.timeout)
 
 
-def _running_lock(task: QueueOnce, header: Header) -> Lock:
+def _running_lock(task: QueueOnce, request: Any, header: Header) -> Lock:
     now = time.time()
     return Lock(
         key=header.key,
-        owner=task.request.id or "",
+        owner=request.id or "",
         token=header.token,
         run=header.run or claims.new_token(),
         phase=Phase.RUNNING,
         task=task.name,
         since=now,
         started=now,
-        worker=task.request.hostname or "",
+        worker=request.hostname or "",
         until=header.keeps,
         previous=header.previous,
     )
 
 
-def _mark(task: QueueOnce, run: Run) -> None:
+def _mark(request: Any, run: Run) -> None:
     """Leave the run on the task's request, where ``run_of`` finds it."""
-    vars(task.request)["once_run"] = run
+    vars(request)["once_run"] = run
 
 
-def _begin(task: QueueOnce, header: Header, lock: Lock) -> None:
+def _begin(task: QueueOnce, request: Any, header: Header, lock: Lock) -> None:
     def report_loss(lost: Lock, retaken: bool) -> None:
         logger.warning(
             "%s[%s] lost its lock %s while running; %s",
@@ -174,7 +174,7 @@ def _begin(task: QueueOnce, header: Header, lock: Lock) -> None:
 
     lease = Lease(conf.cache, lock, lease_seconds(task), conf.lease / leases.RENEWALS, report_loss)
     leases.hold(lease)
-    _mark(task, Run(header, lock, lease))
+    _mark(request, Run(header, lock, lease))
 
 
 def _runs_again(task: QueueOnce, state: str | None, outcome: Any) -> bool:

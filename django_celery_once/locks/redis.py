@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import inspect
 import json
+import os
 import re
-import secrets
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -123,7 +123,7 @@ class RedisStore:
         """Compare and delete (``LockStore.release``)."""
         if not lock.token:
             raise ValueError(f"releasing {lock.key} needs the token it was acquired with")
-        token = secrets.token_hex(8)
+        token = os.urandom(8).hex()
         found = self._run(RELEASE, lock.key, lock.token, lock.run, token)
         return None if found is None else released(_told(lock.key, found), token)
 
