@@ -42,7 +42,7 @@ def sent(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return names
 
 
-@pytest.mark.parametrize("word", ["plain", "", "Jahresübersicht – 年", "two\r\nlines", 3600])
+@pytest.mark.parametrize("word", ["plain", "", "Jahresübersicht 年", "two\r\nlines", 3600])
 def test_words_arrive_as_they_are(client: Any, word: str | int) -> None:
     """Count bytes, not characters."""
     found = wire.run(client, ECHO, KEY, [word, "last"])
@@ -52,7 +52,7 @@ def test_words_arrive_as_they_are(client: Any, word: str | int) -> None:
 @pytest.mark.parametrize("words", [("EVAL", "é", 1), ("EVAL", "e", 1)])
 def test_packed_as_redis_py_packs(words: tuple[str | int, ...]) -> None:
     """Send the bytes that the client itself would send."""
-    connection = redis.Connection()
+    connection: Any = redis.Connection()  # type: ignore[no-untyped-call]
     assert wire.packed(*words) == b"".join(connection.pack_command(*words))
 
 
@@ -90,9 +90,10 @@ def test_an_interrupted_answer_is_never_the_next_one(
     def interrupt(*_args: Any, **_kwargs: Any) -> None:
         raise KeyboardInterrupt
 
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+    with monkeypatch.context() as patch:
         patch.setattr(AbstractConnection, "read_response", interrupt)
-        wire.run(client, TAKES, KEY, ["lost"])
+        with pytest.raises(KeyboardInterrupt):
+            wire.run(client, TAKES, KEY, ["lost"])
     assert wire.run(client, TAKES, KEY, ["next"]) == b"next"
 
 
