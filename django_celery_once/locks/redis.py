@@ -80,7 +80,7 @@ class RedisStore:
         found = self._run(ACQUIRE, lock.key, _ms(timeout), *old, *who, *how, *_fields(lock))
         if found is None:
             return None
-        holder = _lock(lock.key, *found)
+        holder = _lock(self.alias, lock.key, *found)
         if follow and holder.follow_up is not None and holder.follow_up.owner == lock.owner:
             with self._client(lock.key) as client:
                 client.sadd(self._name(_FOLLOWED), lock.key)
@@ -92,7 +92,7 @@ class RedisStore:
         """Begin a run under its lease (``LockStore.start``)."""
         mode = "again" if again else "start" if counted else "turn"
         arguments = _start_arguments(lock, lease, mode)
-        return _start(lock.key, self._run(START, lock.key, *arguments))
+        return _start(self.alias, lock.key, self._run(START, lock.key, *arguments))
 
     def renew(self, locks: Iterable[Lock], lease: float) -> list[tuple[Lock, Start]]:
         """Renew leases in one pipeline (``LockStore.renew``)."""
@@ -105,7 +105,8 @@ class RedisStore:
                 pipeline.evalsha(START.sha, 1, name, *_start_arguments(lock, lease, "renew"))
             replies = pipeline.execute()[1:]
         return [
-            (lock, _start(lock.key, reply)[0]) for lock, reply in zip(locks, replies, strict=True)
+            (lock, _start(self.alias, lock.key, reply)[0])
+            for lock, reply in zip(locks, replies, strict=True)
         ]
 
     def release(self, lock: Lock) -> Lock | None:
@@ -114,7 +115,7 @@ class RedisStore:
             raise ValueError(f"releasing {lock.key} needs the token it was acquired with")
         token = secrets.token_hex(8)
         found = self._run(RELEASE, lock.key, lock.token, lock.run, token)
-        return None if found is None else released(_lock(lock.key, *found), token)
+        return None if found is None else released(_lock(self.alias, lock.key, *found), token)
 
     def blocked(self) -> list[Lock]:
         """Look at the locks that have follow-ups (``LockStore.blocked``)."""
@@ -133,12 +134,12 @@ class RedisStore:
     def force_release(self, key: str) -> Lock | None:
         """Delete whoever holds it (``LockStore.force_release``)."""
         found = self._run(RELEASE, key, "", "", "")
-        return None if found is None else _lock(key, *found)
+        return None if found is None else _lock(self.alias, key, *found)
 
     def inspect(self, key: str) -> Lock | None:
         """Read one lock (``LockStore.inspect``)."""
         found = self._run(INSPECT, key)
-        return None if found is None else _lock(key, *found)
+        return None if found is None else _lock(self.alias, key, *found)
 
     def scan(self, prefix: str = "", limit: int = 1000, seconds: float = 1.5) -> Scan:
         """Walk the keys with SCAN (``LockStore.scan``)."""
@@ -166,7 +167,7 @@ class RedisStore:
             flat = [_text(part) for pair in fields.items() for part in pair]
             if "token" in flat[::2]:  # not freed by now, and not somebody else's hash
                 key = f"{keys.PREFIX}:{_text(name)[len(base) :]}"
-                yield _lock(key, flat, left)
+                yield _lock(self.alias, key, flat, left)
 
     def _name(self, key: str) -> str:
         return str(self._cache.make_key(key))
@@ -236,12 +237,12 @@ def _start_arguments(lock: Lock, lease: float, mode: str) -> list[str | int]:
     ]  # fmt: skip
 
 
-def _start(key: str, reply: list[Any]) -> tuple[Start, Lock | None]:
+def _start(alias: str, key: str, reply: list[Any]) -> tuple[Start, Lock | None]:
     found = Start[_text(reply[0])]
-    return found, (_lock(key, *reply[1]) if len(reply) > 1 else None)
+    return found, (_lock(alias, key, *reply[1]) if len(reply) > 1 else None)
 
 
-def _lock(key: str, flat: Sequence[bytes | str], left: int) -> Lock:
+def _lock(alias: str, key: str, flat: Sequence[bytes | str], left: int) -> Lock:
     texts = [_text(part) for part in flat]
     fields = dict(zip(texts[::2], texts[1::2], strict=True))
     next_fields = {
@@ -249,13 +250,13 @@ def _lock(key: str, flat: Sequence[bytes | str], left: int) -> Lock:
         for name, text in fields.items()
         if name.startswith("next.")
     }
-    held = _record(key, fields, left)
+    held = _record(alias, key, fields, left)
     if not next_fields:
         return held
-    return replace(held, follow_up=_record(key, next_fields, int(next_fields["ttl"])))
+    return replace(held, follow_up=_record(alias, key, next_fields, int(next_fields["ttl"])))
 
 
-def _record(key: str, fields: Mapping[str, str], left: int) -> Lock:
+def _record(alias: str, key: str, fields: Mapping[str, str], left: int) -> Lock:
     return Lock(
         key=key,
         owner=fields["owner"],
@@ -275,6 +276,7 @@ def _record(key: str, fields: Mapping[str, str], left: int) -> Lock:
         remaining=max(0.0, int(left) / 1000),
         call=fields.get("call", ""),
         seen=float(fields.get("seen", 0)),
+        alias=alias,
     )
 
 

@@ -82,6 +82,9 @@ class once_in_memory(_SettingsOverride):  # noqa: N801
             "OPTIONS": {"MAX_ENTRIES": 1_000_000},  # more than that many are dropped at random
         }
         once = {**getattr(settings, NAME, {}), **self._keys}
+        # Also the locks of tasks that have a cache of their own.
+        tasks = {name: {**own, "cache": ALIAS} for name, own in once.get("TASKS", {}).items()}
+        once["TASKS"] = {"*": {"cache": ALIAS}, **tasks}
         return {**super().overrides(), "CACHES": {**settings.CACHES, ALIAS: cache}, NAME: once}
 
     def enable(self) -> None:

@@ -89,11 +89,12 @@ def test_the_document_has_all_that_scripts_need() -> None:
     held = hold(since=1777636800.25)
     found = document("once_locks")
     [told] = found.pop("locks")
-    assert found == {"complete": True, "found": 1}
+    assert found == {"complete": True, "found": 1, "unreachable": []}
     assert told.pop("age_seconds") == pytest.approx(ago(1777636800.25), abs=5)
     assert told.pop("remaining_seconds") == pytest.approx(590, abs=5)
     assert told == {
         "key": held.key,
+        "cache": "locks",
         "task": TASK,
         "label": "May report",
         "task_id": held.owner,
