@@ -165,16 +165,18 @@ def read_listing(task: str = "", key: str = "") -> Listing:
         try:
             held = live.look_up(key)
         except LockUnavailable as error:
-            missing = (error.alias,) if several else ()
-            return Listing(reachable=several, missing=missing)
+            return Listing(reachable=several, missing=(error.alias,) if several else ())
         return Listing(() if held is None else (held,), shows_cache=several)
     found = live.find(task)
+    missing = tuple(error.alias for error in found.outages)
+    if not found.listed and not found.unlisted:
+        return Listing(reachable=False)
     if not found.listed:
-        return Listing(listable=not found.unlisted, reachable=bool(found.unlisted))
+        return Listing(listable=False, missing=missing)
     return Listing(
         found.locks,
         complete=not found.cut,
-        missing=tuple(error.alias for error in found.outages),
+        missing=missing,
         unlisted=tuple(found.unlisted),
         shows_cache=several,
     )
