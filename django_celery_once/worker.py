@@ -231,7 +231,7 @@ def _watch(sender: Any = None, **_signal: Any) -> None:
 
 
 def _free_blocked() -> None:
-    for alias in registry.aliases():
+    for alias in registry.users():
         try:
             for lock in open_store(alias).blocked():
                 claims.free_blocked(lock)

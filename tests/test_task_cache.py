@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from celery.app.task import Context
 from django.core.exceptions import ImproperlyConfigured
 from django.db import transaction
 from django.template import engines
@@ -16,10 +17,12 @@ from django_celery_once import (
     AlreadyQueued,
     LockUnavailable,
     QueueOnce,
+    canvas,
     claims,
     endings,
     live,
     releases,
+    worker,
 )
 from django_celery_once.header import CACHE, NAME, Header, read_header
 from django_celery_once.locks import Lock, Phase, open_store
@@ -29,7 +32,7 @@ from testproject.redis_server import RedisServer
 from tests.celery_app import app
 from tests.configurations import once
 from tests.guarded_tasks import labelled, report
-from tests.locks.stores import lock
+from tests.locks.stores import lock, running
 from tests.outages import caches_at
 from tests.test_leases import wait_until
 
@@ -246,3 +249,48 @@ def test_a_page_follows_the_lock_where_it_is() -> None:
         assert "Waiting for its turn." in told
     reference = Reference.of(result)
     assert Reference.read(reference.token()) == reference
+
+
+@pytest.mark.usefixtures("moved")
+def test_the_worker_looks_for_dead_runs_in_every_cache(spare_redis_server: RedisServer) -> None:
+    """Let a follow-up have its key though another cache is away."""
+    store, dead = open_store(OTHER), lock(alias=OTHER)
+    store.acquire(dead, 60)
+    store.start(running(dead), 0.05)
+    following = lock(dead.key, alias=OTHER, call="published by nobody here")
+    store.acquire(following, 60, follow=True)
+    wait_until(lambda: bool(store.blocked()), "the silence of the run")
+    with override_settings(CACHES=caches_at(spare_redis_server)):
+        spare_redis_server.kill()
+        worker._free_blocked()
+    held = store.inspect(dead.key)
+    assert held is not None
+    assert held.owner == following.owner
+
+
+def test_a_call_after_a_move() -> None:
+    """It looks in the new cache only, as the README says."""
+    with once():
+        first = labelled.delay("a", "May")
+    assert under("locks", labelled, "a", "May") is not None
+    with once(TASKS={labelled.name: {"cache": OTHER}}):
+        second = labelled.delay("a", "May")
+    assert (first.id != second.id, under(OTHER, labelled, "a", "May") is not None) == (True, True)
+
+
+@pytest.mark.parametrize("headers", [{"cache": "gone"}, {"cache": "gone", "until": "running"}])
+def test_a_run_where_the_alias_is_missing(
+    headers: dict[str, str], caplog: pytest.LogCaptureFixture
+) -> None:
+    """It runs without a lock, and the log names the alias."""
+    once_header: Any = {"key": report.once_key("a"), "token": "t0", **headers}
+    ran = report.apply(("a",), headers={NAME: once_header})
+    assert ran.get() == "a May"
+    assert "has its lock in cache 'gone', which is not in this worker's CACHES" in caplog.text
+    assert under("locks") is None
+
+
+def test_a_member_of_a_canvas_that_joined_where_the_alias_is_missing() -> None:
+    """As in an outage, whoever joined a task waits for its result."""
+    header = Header(duplicate_of="x", joins="once:tests.task.report:k", cache="gone")
+    assert canvas.join(Context(), report, header) is False
