@@ -34,23 +34,32 @@ def known_tasks() -> list[QueueOnce]:
     return [task for task in list(current_app.tasks.values()) if isinstance(task, QueueOnce)]
 
 
+def import_tasks_once() -> None:
+    """Import them unless that has been tried; never raise.
+
+    A web process knows only the tasks that its views call, and others may have other caches.
+    """
+    if _tried_to_import:
+        return
+    try:
+        import_tasks()
+    except Exception:
+        # The check of tasks says more; a person wants to see what locks there are.
+        logger.warning("The tasks can't be imported; some may have other caches", exc_info=True)
+
+
 def aliases() -> list[str]:
     """Return the aliases in ``CACHES`` that hold locks, that of the setting ``CACHE`` first.
 
-    The first time, import the modules of tasks, which may have one of their own: a web process
-    knows only those that its views call.
+    One that a task names but ``CACHES`` lack holds none; the check of caches says so.
     """
-    if len(settings.CACHES) > 1 and not _tried_to_import:
-        try:
-            import_tasks()
-        except Exception:
-            # The check of tasks says more; a person wants to see what locks there are.
-            logger.warning("The tasks can't be imported; some may have other caches", exc_info=True)
-    return list(users())
+    if len(settings.CACHES) > 1:
+        import_tasks_once()
+    return [alias for alias in users() if alias in {*settings.CACHES, conf.cache}]
 
 
 def users() -> dict[str, list[str]]:
-    """Return each alias that holds locks, that of ``CACHE`` first, with the tasks that name it."""
+    """Return each alias that is to hold locks, ``CACHE`` first, with the tasks that name it."""
     named = {name: conf.task_options(name) for name in conf.named_tasks()}
     for task in known_tasks():
         named[task.name] = {**task.once, **conf.task_options(task.name)}

@@ -32,6 +32,8 @@ def test_a_task_of_a_class_and_the_settings_above_it(monkeypatch: pytest.MonkeyP
     """What ``TASKS`` says wins over the decorator, also that there is none."""
     monkeypatch.setattr(report.__class__, "once", {"cache": "locks_db"})
     assert registry.users() == {"locks": [], "locks_db": [report.name]}
+    with once(TASKS={report.name: {"cache": "lokcs"}}):
+        assert (list(registry.users()), registry.aliases()) == (["locks", "lokcs"], ["locks"])
     with once(TASKS={"tests.task.*": {"cache": None}}):
         assert registry.aliases() == ["locks"]
 

@@ -1,4 +1,4 @@
-"""Checks of the cache that holds the locks."""
+"""Checks of the caches that hold locks."""
 
 from __future__ import annotations
 
@@ -29,7 +29,6 @@ from django_celery_once.options import did_you_mean
 ENOUGH_ENTRIES = 100_000
 SETTING = f"{configuration.NAME}['CACHE']"
 
-
 Check = Callable[[str], Iterator[Message]]
 
 
@@ -38,7 +37,8 @@ def _for_each_alias(check: Check) -> Callable[..., Iterator[Message]]:
 
     @functools.wraps(check)
     def run(**_kwargs: Any) -> Iterator[Message]:
-        for alias in registry.aliases():
+        registry.import_tasks_once()
+        for alias in registry.users():
             yield from check(alias)
 
     return run
@@ -65,9 +65,12 @@ def check_alias(alias: str) -> Iterator[Message]:
                 checks.Error,
                 "E002",
                 f"The lock store (cache {alias!r}) can't be opened: {error}.",
-                f"Name a cache that all processes share in {_where(alias)}"
-                f"{did_you_mean(alias, list(settings.CACHES))}.",
+                f"Name a cache that all processes share in {_where(alias)}{_instead(alias)}.",
             )
+
+
+def _instead(alias: str) -> str:
+    return "" if alias in settings.CACHES else did_you_mean(alias, list(settings.CACHES))
 
 
 def _where(alias: str) -> str:

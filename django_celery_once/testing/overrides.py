@@ -59,6 +59,8 @@ class once_disabled(_SettingsOverride):  # noqa: N801  as Django's override_sett
 class once_in_memory(_SettingsOverride):  # noqa: N801
     """Keep locks in the memory of this process, so that duplicates are refused without Redis.
 
+    Those of tasks with a ``cache`` of their own are there, too.
+
     A context manager and a decorator like ``once_disabled``. The store is empty at the start,
     also where it is nested, and at the end nothing is left of what was locked or reserved. The
     guard is on, whatever ``ENABLED`` says; the other keys of ``DJANGO_CELERY_ONCE`` stay, but
