@@ -196,3 +196,14 @@ def test_a_message_whose_cache_the_worker_lacks(worker: Worker, second_server: R
     assert lock is not None
     assert f"[{result.id}] has its lock in cache 'unheard'" in worker.text()
     assert "Traceback" not in worker.text()[worker.text().index("'unheard'") :]
+
+
+def test_a_task_that_is_replaced_after_a_move() -> None:
+    """Take the key of the next message in the new cache, and free that of the run in the old."""
+    name = new_name()
+    with settings_with({}, {}):
+        result = play.delay(name, "replace_same", 2.0)
+    wait_until(lambda: lock_of(play, name) is not None, "the lock in the second server")
+    wait_until(lambda: in_first(name) is None, "the key free in the first server")
+    assert value(result) == "held: True"
+    wait_until_free(play, name)
