@@ -8,9 +8,11 @@ from typing import Any
 
 from celery import states
 from celery.app.task import Context
+from django.core.exceptions import ImproperlyConfigured
 
-from django_celery_once.conf import conf
+from django_celery_once.claims import alias_of
 from django_celery_once.exceptions import LockUnavailable
+from django_celery_once.header import Header
 from django_celery_once.locks import Phase, open_store
 
 logger = logging.getLogger(__name__)
@@ -58,18 +60,18 @@ def pass_over(request: Any, task: Any, holder_id: str) -> None:
     vars(request)[ANSWER] = (None,)
 
 
-def join(request: Any, task: Any, holder_id: str, key: str) -> bool:
-    """Let a run end as the holder's did; return false while the holder is under way.
+def join(request: Any, task: Any, header: Header) -> bool:
+    """Let a run end as the one that it joins did; return false while that is under way.
 
     Raise what the holder raised.
     """
-    holds = _holds(key, holder_id)  # its result comes before the end of its lock
-    result = task.AsyncResult(holder_id)
+    holds = _holds(header)  # its result comes before the end of its lock
+    result = task.AsyncResult(header.duplicate_of)
     try:
         state = result.state
     except Exception:
         # Each backend's client has errors of its own, and "disabled" is one of them.
-        logger.debug("No result to be had for %s", holder_id, exc_info=True)
+        logger.debug("No result to be had for %s", result.id, exc_info=True)
         state = states.PENDING
     if state not in states.READY_STATES:
         if holds:
@@ -80,12 +82,12 @@ def join(request: Any, task: Any, holder_id: str, key: str) -> bool:
     return True
 
 
-def _holds(key: str, holder_id: str) -> bool:
+def _holds(header: Header) -> bool:
     try:
-        lock = open_store(conf.cache).inspect(key)
-    except LockUnavailable:
+        lock = open_store(alias_of(header)).inspect(header.joins)
+    except (LockUnavailable, ImproperlyConfigured):
         return True
-    return lock is not None and lock.owner == holder_id and lock.phase is not Phase.KEPT
+    return lock is not None and lock.owner == header.duplicate_of and lock.phase is not Phase.KEPT
 
 
 def _give_up(app: Any, options: Mapping[str, Any], holder_id: str) -> None:

@@ -42,7 +42,7 @@ def new_claim(
     if asked.until == "running":
         return claim  # its run asks for the lock
     running = run_here()
-    own = running is not None and running.lease is not None and running.lock.key == claim.lock.key
+    own = running is not None and running.lease is not None and _is_same(running.lock, claim.lock)
     if running is not None and own and running_id() in (task_id, options.get("parent_id")):
         return _hand_on(task, running, claim)
     words = ""
@@ -101,6 +101,7 @@ def reserved_claim(
         label=label_of_call(task.name, bind(task, call.args, call.kwargs), asked),
         requester=asking_user(),
         until=asked.until,
+        alias=reserved.alias,
     )
     return claims.move(reserved, _claim_of(task, lock, asked, options))
 
@@ -117,8 +118,9 @@ def carried_claim(
         return None
     if not header.key:
         return claims.unguarded(task_id)
-    old = running.lock if running else Lock(header.key, task_id, header.token)
-    lock = claims.new_lock(header.key, task.name, task_id, label=old.label)
+    alias = claims.alias_of(header)
+    old = running.lock if running else Lock(header.key, task_id, header.token, alias=alias)
+    lock = claims.new_lock(header.key, task.name, task_id, alias=alias, label=old.label)
     seconds = max(task.queued_seconds(header.timeout, options), header.kept_seconds)
     carried = replace(header, token=lock.token, again=False, run="", previous="", visits=0)
     if header.until == "running":
@@ -140,6 +142,10 @@ def _is_guarded(task: Any, task_id: str, asked: OnceOptions) -> bool:
     return True
 
 
+def _is_same(one: Lock, other: Lock) -> bool:
+    return (one.alias, one.key) == (other.alias, other.key)
+
+
 def _take(claim: Claim, asked: OnceOptions, policy: str) -> Claim:
     return take_within(claim, asked.blocking_timeout) if policy == "wait" else claims.take(claim)
 
@@ -159,6 +165,7 @@ def _new_lock(
         key_of_call(task.name, bound, asked),
         task.name,
         task_id,
+        alias=claims.alias_of(asked),
         label=label_of_call(task.name, bound, asked, partly=partly),
         requester=asking_user(),
         until=asked.until,

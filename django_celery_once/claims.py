@@ -10,6 +10,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
+from django.core.exceptions import ImproperlyConfigured
+
 from django_celery_once import follow_ups, leases
 from django_celery_once.conf import conf
 from django_celery_once.exceptions import AlreadyQueued, LockUnavailable
@@ -69,7 +71,7 @@ class Claim:
 
         ``sender`` is the task's class, for the signal.
         """
-        last = release_or_later(conf.cache, self.lock, self.seconds) if self.guarded else None
+        last = release_or_later(self.lock, self.seconds) if self.guarded else None
         if last is not None:
             lock_released.send_robust(sender=sender, lock=last, outcome=Outcome.WITHDRAWN)
 
@@ -79,11 +81,17 @@ def new_token() -> str:
     return os.urandom(8).hex()
 
 
+def alias_of(said: Header | OnceOptions) -> str:
+    """Return the alias of the cache that holds a lock, by its message or its call's options."""
+    return said.cache or conf.cache
+
+
 def new_lock(
     key: str,
     task_name: str,
     task_id: str,
     *,
+    alias: str = "",
     phase: Phase = Phase.QUEUED,
     label: str = "",
     requester: str = "",
@@ -100,12 +108,14 @@ def new_lock(
         label=label,
         requester=requester,
         until=until if until == "expired" else "",
+        alias=alias,
     )
 
 
 def new_header(key: str, token: str, asked: OnceOptions, seconds: float) -> Header:
     """Return the header of a new message; ``seconds``: for how long its key may be kept."""
     expires = asked.until == "expired"
+    alias = alias_of(asked)
     return Header(
         key,
         token,
@@ -113,6 +123,7 @@ def new_header(key: str, token: str, asked: OnceOptions, seconds: float) -> Head
         asked.timeout,
         kept_until=time.time() + seconds if expires else 0.0,
         release_on_failure=asked.release_on_failure,
+        cache=alias if alias != conf.cache else "",
     )
 
 
@@ -127,6 +138,7 @@ def already_queued(task_name: str, holder: Lock) -> AlreadyQueued:
         since=datetime.fromtimestamp(holder.since, UTC),
         label=holder.label,
         requested_by=holder.requester,
+        alias=holder.alias,
     )
 
 
@@ -139,7 +151,9 @@ def standing_in(claim: Claim, *, joins: bool) -> Claim:
     """Return the claim of a message that only stands for a refused one, without a lock."""
     holder = claim.holder
     assert holder is not None  # noqa: S101
-    header = Header(duplicate_of=holder.owner, joins=holder.key if joins else "")
+    header = Header(duplicate_of=holder.owner)
+    if joins:
+        header = replace(header, joins=holder.key, cache=claim.header.cache)
     return Claim(header, Lock(key="", owner=claim.lock.owner, token=""))
 
 
@@ -161,11 +175,11 @@ def take(
     unless the setting ``ON_CACHE_ERROR`` says to go on without.
     """
     try:
-        store = open_store(conf.cache)
+        store = open_store(claim.lock.alias)
         holder = store.acquire(claim.lock, claim.seconds, replacing, counted=counted, follow=follow)
     except LockUnavailable as error:
         if not conf.enqueue_on_cache_error:
-            release_later(conf.cache, claim.lock, claim.seconds)
+            release_later(claim.lock, claim.seconds)
             raise LockUnavailable(
                 f"{claim.lock.task} was not queued: {error}", alias=error.alias, key=error.key
             ) from error
@@ -178,9 +192,9 @@ def take(
 
 def free_blocked(holder: Lock) -> None:
     """Release a lock whose run is dead and which only waits for its follow-up; never raise."""
-    run = Lock(holder.key, holder.owner, holder.token, run=holder.run)
+    run = Lock(holder.key, holder.owner, holder.token, run=holder.run, alias=holder.alias)
     try:
-        last = follow_ups.release(conf.cache, run)
+        last = follow_ups.release(run)
     except LockUnavailable as error:
         logger.warning("%s; %s[%s] stays blocked", error, holder.task, holder.owner)
         return
@@ -206,7 +220,7 @@ def take_or_follow(claim: Claim, call: str = "", *, counted: bool = True) -> Cla
 def last_record(lock: Lock) -> Lock | None:
     """Return the record of a lock that is about to go to another task, if it can be read."""
     try:
-        held = open_store(conf.cache).inspect(lock.key)
+        held = open_store(lock.alias).inspect(lock.key)
     except LockUnavailable:
         return None
     return held if held is not None and held.token == lock.token else None
@@ -219,8 +233,8 @@ def move(old: Lock, claim: Claim) -> Claim:
     answer, the message may go out all the same: its start will tell.
     """
     try:
-        holder = open_store(conf.cache).acquire(claim.lock, claim.seconds, old)
-    except LockUnavailable as error:
+        holder = open_store(claim.lock.alias).acquire(claim.lock, claim.seconds, old)
+    except (LockUnavailable, ImproperlyConfigured) as error:  # other settings may hold here
         # It may have moved all the same: the next start accepts either token.
         task = f"{claim.lock.task}[{claim.lock.owner}]"
         logger.warning("%s; sending %s all the same, whichever lock it has", error, task)

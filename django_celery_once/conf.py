@@ -10,6 +10,7 @@ from django.core.exceptions import ImproperlyConfigured
 
 from django_celery_once.options import (
     OnDuplicate,
+    check_alias,
     check_bool,
     check_choice,
     check_seconds,
@@ -36,7 +37,7 @@ class Conf:
 
     @property
     def cache(self) -> str:
-        """Return the alias in ``CACHES`` that holds the locks."""
+        """Return the alias in ``CACHES`` that holds the locks of tasks without one of their own."""
         return str(self._get("CACHE"))
 
     @property
@@ -159,12 +160,6 @@ def _given() -> Mapping[str, Any]:
     return given
 
 
-def _check_alias(name: str, value: object) -> str:
-    if not isinstance(value, str) or not value:
-        raise TypeError(f"{name} must be the name of an alias, not {value!r}")
-    return value
-
-
 def _check_path(name: str, value: object) -> str:
     if not isinstance(value, str) or "." not in value:
         raise TypeError(f"{name} must be the dotted path of a class, not {value!r}")
@@ -193,7 +188,7 @@ def _check_days(name: str, value: object) -> float:
 
 
 KEYS: dict[str, tuple[object, Callable[[str, object], Any]]] = {
-    "CACHE": ("default", _check_alias),
+    "CACHE": ("default", check_alias),
     "TIMEOUT": (3600, check_seconds),
     "LEASE": (60, check_seconds),
     "RESERVE": (60, check_seconds),
@@ -212,7 +207,7 @@ KEYS: dict[str, tuple[object, Callable[[str, object], Any]]] = {
         "none",
         lambda name, value: check_choice(name, value, get_args(LogArguments)),
     ),
-    "LOG_DATABASE": ("default", _check_alias),
+    "LOG_DATABASE": ("default", check_alias),
     "LOG_RETENTION_DAYS": (30, _check_days),
     "STATUS_POLICY": ("django_celery_once.status.StatusPolicy", _check_path),
 }

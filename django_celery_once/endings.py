@@ -8,6 +8,8 @@ from dataclasses import replace
 from typing import Any
 
 from celery import signals
+from django.conf import settings
+from django.core.exceptions import ImproperlyConfigured
 
 from django_celery_once import claims
 from django_celery_once.claims import Claim
@@ -47,9 +49,16 @@ def mark_run(task: Any, request: dict[str, Any]) -> Header | None:
         header = _header_of_call(task, request)
     if header is None or not header.key:
         return header
+    if not is_known_here(header):
+        return None  # the run says so
     header = replace(header, run=claims.new_token())
     request[NAME] = header.as_message()
     return header
+
+
+def is_known_here(header: Header) -> bool:
+    """Return whether this process's ``CACHES`` have that of a message's lock."""
+    return claims.alias_of(header) in settings.CACHES
 
 
 def release(task: Any, task_id: str, header: Header | None, outcome: Outcome) -> None:
@@ -60,7 +69,7 @@ def release(task: Any, task_id: str, header: Header | None, outcome: Outcome) ->
 
 def free(task: Any, lock: Lock, outcome: Outcome) -> None:
     """Free a lock, now or as soon as the store answers; never raise."""
-    last = release_or_later(conf.cache, lock, lease_seconds(task))
+    last = release_or_later(lock, lease_seconds(task))
     if last is not None:
         lock_released.send_robust(sender=type(task), lock=last, outcome=outcome)
 
@@ -96,8 +105,8 @@ def shorten(task_id: str, header: Header | None, seconds: float) -> None:
 def leave(lock: Lock, seconds: float) -> None:
     """Set what is left of a lock, in seconds; never raise."""
     try:
-        open_store(conf.cache).shorten(lock, seconds)
-    except LockUnavailable as error:
+        open_store(lock.alias).shorten(lock, seconds)
+    except (LockUnavailable, ImproperlyConfigured) as error:
         logger.warning("%s; the lock of %s lapses with its lease", error, lock.owner)
 
 
@@ -158,4 +167,11 @@ def _header_of_call(task: QueueOnce, request: Mapping[str, Any]) -> Header | Non
 
 
 def _lock(task_id: str, header: Header) -> Lock:
-    return Lock(header.key, task_id, header.token, run=header.run, until=header.keeps)
+    return Lock(
+        header.key,
+        task_id,
+        header.token,
+        run=header.run,
+        until=header.keeps,
+        alias=claims.alias_of(header),
+    )

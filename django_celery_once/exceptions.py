@@ -22,7 +22,7 @@ class AlreadyQueued(CeleryOnceError):
     runs at most once in its time), ``since`` the aware time of
     the accepted call, ``label`` the words that the developer chose for it and
     ``requested_by`` the primary key of the user who asked for it (a string, empty when nobody
-    was logged in).
+    was logged in). ``alias`` is the cache in ``CACHES`` that holds the lock.
 
     ``AlreadyQueued(60)`` works as in celery-once. Instances survive pickle whole; through a
     JSON result backend they keep ``countdown`` and ``message``.
@@ -40,6 +40,7 @@ class AlreadyQueued(CeleryOnceError):
         since: datetime | None = None,
         label: str = "",
         requested_by: str = "",
+        alias: str = "",
     ) -> None:
         self.countdown = countdown
         self.task_name = task_name
@@ -49,6 +50,7 @@ class AlreadyQueued(CeleryOnceError):
         self.since = since
         self.label = label
         self.requested_by = requested_by
+        self.alias = alias
         self.message = message or self._describe()
         super().__init__(countdown, self.message)
 

@@ -20,12 +20,12 @@ def install(send: Send) -> None:
     _send = send
 
 
-def release(alias: str, lock: Lock) -> Lock | None:
+def release(lock: Lock) -> Lock | None:
     """Release a lock and publish what is to follow it; return its last record.
 
     Raise ``LockUnavailable`` when the store can't be reached.
     """
-    last = open_store(alias).release(lock)
+    last = open_store(lock.alias).release(lock)
     if last is not None and last.follow_up is not None:
         send(last.follow_up)
     return last

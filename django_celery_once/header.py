@@ -8,8 +8,8 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 NAME = "once"
-#: Where a call's result keeps its key.
-KEY = "once_key"
+#: Where a call's result keeps its key, and the alias of the cache that holds its lock.
+KEY, CACHE = "once_key", "once_cache"
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +27,8 @@ class Header:
     duplicate within a canvas; with ``joins``, the key of that task, its value is to be that
     task's. ``follows`` is ``"turn"`` where the message waits for the run before it, and
     ``"rerun"`` where it only looks after a call that is published when that run ends. ``visits``
-    counts how often the message was sent back to wait for its turn.
+    counts how often the message was sent back to wait for its turn. ``cache`` is the alias of
+    the lock's cache where that is not the setting's.
     """
 
     key: str = ""
@@ -43,6 +44,7 @@ class Header:
     release_on_failure: bool = False
     follows: str = ""
     visits: int = 0
+    cache: str = ""
 
     @property
     def keeps(self) -> str:

@@ -29,7 +29,6 @@ class Lease:
     no answer: a store that was frozen may carry it out when the run is long over.
     """
 
-    alias: str
     lock: Lock
     seconds: float
     interval: float
@@ -101,7 +100,7 @@ class Renewal:
         together: dict[tuple[str, float], list[Lease]] = {}
         for lease in leases:
             if lease.held:
-                together.setdefault((lease.alias, lease.seconds), []).append(lease)
+                together.setdefault((lease.lock.alias, lease.seconds), []).append(lease)
         for (alias, seconds), group in together.items():
             try:
                 found = open_store(alias).renew([lease.lock for lease in group], seconds)
@@ -122,7 +121,7 @@ class Renewal:
         if not ended:
             lease.on_lost(lease.lock, lease.held)
         elif lease.held:  # the run released it while its renewal was under way
-            follow_ups.release(lease.alias, lease.lock)
+            follow_ups.release(lease.lock)
 
 
 _renewal = Renewal()

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import logging
 import re
-from dataclasses import replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 
 from celery import current_app
+from django.conf import settings
 
-from django_celery_once import follow_ups
+from django_celery_once import follow_ups, registry
 from django_celery_once.conf import conf
+from django_celery_once.exceptions import LockUnavailable
 from django_celery_once.keys import PREFIX, key_prefix
-from django_celery_once.locks import Lock, Phase, Scan, open_store
+from django_celery_once.locks import Lock, Phase, open_store
 from django_celery_once.signals import Outcome, lock_released
 
 #: Locks that a search reads, and the seconds it takes: a person waits for the answer.
@@ -26,22 +29,70 @@ _KEY = re.compile(rf"{PREFIX}:[!-~]{{1,240}}")
 logger = logging.getLogger(__name__)
 
 
-def find(task: str = "", limit: int = MOST_LOCKS, seconds: float = MOST_SECONDS) -> Scan:
+@dataclass(frozen=True, slots=True)
+class Found:
+    """The locks that a search has found.
+
+    ``listed`` are the aliases of the caches that were searched, and ``cut`` says that this
+    stopped early in one. ``outages`` are those of the caches that did not answer; ``unlisted``
+    says of the aliases whose cache can't list its keys, why.
+    """
+
+    locks: tuple[Lock, ...] = ()
+    listed: tuple[str, ...] = ()
+    cut: bool = False
+    outages: tuple[LockUnavailable, ...] = ()
+    unlisted: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def complete(self) -> bool:
+        """Return whether these are all the locks that there are."""
+        return not (self.cut or self.outages or self.unlisted)
+
+
+def find(task: str = "", limit: int = MOST_LOCKS, seconds: float = MOST_SECONDS) -> Found:
     """Return the locks held now, or those of a task, the longest held first.
 
-    Stop after ``limit`` locks or ``seconds``. Raise ``LockUnavailable`` when the store can't
-    be reached and ``NotImplementedError`` when it can't list its keys.
+    Look in every cache that holds locks; in each, stop after ``limit`` locks or ``seconds``.
     """
-    scan = open_store(conf.cache).scan(key_prefix(task) if task else "", limit, seconds)
-    return replace(scan, locks=tuple(sorted(scan.locks, key=lambda lock: lock.since)))
+    found = Found()
+    for alias in registry.aliases():
+        try:
+            scan = open_store(alias).scan(key_prefix(task) if task else "", limit, seconds)
+        except LockUnavailable as error:
+            found = replace(found, outages=(*found.outages, error))
+        except NotImplementedError as error:
+            found = replace(found, unlisted={**found.unlisted, alias: str(error)})
+        else:
+            found = replace(
+                found,
+                locks=(*found.locks, *scan.locks),
+                listed=(*found.listed, alias),
+                cut=found.cut or not scan.complete,
+            )
+    return replace(found, locks=tuple(sorted(found.locks, key=lambda lock: lock.since)))
 
 
-def look_up(key: str) -> Lock | None:
+def look_up(key: str, alias: str = "") -> Lock | None:
     """Return the lock under a key that a person typed, or ``None``.
 
-    Raise ``LockUnavailable`` when the store can't be reached.
+    Look in the cache ``alias`` where it is known, else in every cache that holds locks. Raise
+    ``LockUnavailable`` when there is none in those that answer, and one does not.
     """
-    return open_store(conf.cache).inspect(key) if _KEY.fullmatch(key) else None
+    if not _KEY.fullmatch(key):
+        return None
+    outage = None
+    for each in [alias] if alias in settings.CACHES else registry.aliases():
+        try:
+            lock = open_store(each).inspect(key)
+        except LockUnavailable as error:
+            outage = outage or error
+            continue
+        if lock is not None:
+            return lock
+    if outage is not None:
+        raise outage
+    return None
 
 
 def is_living(lock: Lock) -> bool:
@@ -60,11 +111,11 @@ def free(seen: Lock, *, by: str, reason: str = "") -> Lock | None:
     ``None``: it is not the lock that was ``seen`` any more (freed, begun, or another's), and
     nothing was done. Raise ``LockUnavailable`` when the store can't be reached.
     """
-    store = open_store(conf.cache)
+    store = open_store(seen.alias)
     held = store.inspect(seen.key)
     if held is None or (held.token, held.run) != (seen.token, seen.run):
         return None
-    last = follow_ups.release(conf.cache, seen)
+    last = follow_ups.release(seen)
     if last is not None:
         logger.warning(
             "%s freed the lock %s of %s[%s]%s",

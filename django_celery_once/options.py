@@ -32,7 +32,8 @@ class OnceOptions:
     string over the arguments or a callable. ``timeout`` is in seconds (``None``: the setting),
     ``on_duplicate`` likewise; where it is ``"wait"``, a call waits ``blocking_timeout`` seconds
     for its key. ``release_on_failure`` frees a key that is kept until it has ``"expired"`` when
-    its run fails. ``force`` queues the call without asking for the lock.
+    its run fails. ``cache`` is the alias in ``CACHES`` that holds the locks (``None``: the
+    setting). ``force`` queues the call without asking for the lock.
     """
 
     keys: tuple[str, ...] | None = None
@@ -43,6 +44,7 @@ class OnceOptions:
     blocking_timeout: float = BLOCKING_TIMEOUT
     until: Until = "finished"
     release_on_failure: bool = False
+    cache: str | None = None
     force: bool = False
 
     @classmethod
@@ -148,6 +150,13 @@ def check_bool(name: str, value: object) -> bool:
     return value
 
 
+def check_alias(name: str, value: object) -> str:
+    """Return ``value``, which may be an alias; raise an error that says ``name``."""
+    if not isinstance(value, str) or not value:
+        raise TypeError(f"{name} must be the name of an alias, not {value!r}")
+    return value
+
+
 def check_choice(name: str, value: object, choices: tuple[str, ...]) -> str:
     """Return ``value``, one of ``choices``; raise an error that says ``name``."""
     if value not in choices:
@@ -202,5 +211,6 @@ OPTIONS: dict[str, Callable[[str, object], Any]] = {
     "blocking_timeout": check_seconds,
     "until": lambda name, value: check_choice(name, value, get_args(Until)),
     "release_on_failure": check_bool,
+    "cache": lambda name, value: None if value is None else check_alias(name, value),
     "force": check_bool,
 }

@@ -61,7 +61,7 @@ def ask_at_commit(
             logger.exception("%s[%s] could not be queued at the commit", task.name, task_id)
 
     transaction.on_commit(ask, robust=True)
-    return task.result_of(task_id, claim.lock.key)
+    return task.result_of(claim.lock)
 
 
 def stand_in(
@@ -112,7 +112,7 @@ def refuse(
             canvas.give_up(task, claim.lock.owner, options.get("chain"), holder.owner)
         return EagerResult(None, None, "REJECTED")  # type: ignore[arg-type]
     if policy == "join":
-        return task.result_of(holder.owner, holder.key)
+        return task.result_of(holder)
     if policy == "rerun" and holder.follow_up is not None:
-        return task.result_of(holder.follow_up.owner, holder.key)
+        return task.result_of(holder.follow_up)
     raise claims.already_queued(task.name, holder)

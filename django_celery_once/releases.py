@@ -14,6 +14,8 @@ import time
 from collections import deque
 from dataclasses import dataclass
 
+from django.core.exceptions import ImproperlyConfigured
+
 from django_celery_once import follow_ups
 from django_celery_once.exceptions import LockUnavailable
 from django_celery_once.locks import Lock
@@ -30,7 +32,6 @@ ANSWERS = 2
 
 @dataclass(slots=True)
 class _Release:
-    alias: str
     lock: Lock
     until: float
     answers: int = 0
@@ -66,18 +67,19 @@ class _Releases:
                     return
 
     def _release_all(self) -> None:
+        away: set[str] = set()  # the stores that still are: ask for the others there later
         for _each in range(len(self._waiting)):
             release = self._waiting.popleft()
-            if not _done(release):
+            if release.lock.alias in away or not _done(release):
                 self._waiting.append(release)
-                if not release.answers:  # the store is still away: ask the others later
-                    return
+                if not release.answers:
+                    away.add(release.lock.alias)
 
 
 def _done(release: _Release) -> bool:
     """Try once; return whether the lock is gone for certain."""
     try:
-        follow_ups.release(release.alias, release.lock)
+        follow_ups.release(release.lock)
     except LockUnavailable:
         pass
     except Exception:
@@ -98,18 +100,21 @@ def _forget_parent() -> None:
 os.register_at_fork(after_in_child=_forget_parent)
 
 
-def release_later(alias: str, lock: Lock, seconds: float) -> None:
+def release_later(lock: Lock, seconds: float) -> None:
     """Release ``lock`` as soon as the store answers; give up after ``seconds``."""
-    _releases.add(_Release(alias, lock, time.monotonic() + seconds))
+    _releases.add(_Release(lock, time.monotonic() + seconds))
 
 
-def release_or_later(alias: str, lock: Lock, seconds: float) -> Lock | None:
+def release_or_later(lock: Lock, seconds: float) -> Lock | None:
     """Release ``lock`` now and return its last record, or see to it later; never raise."""
     try:
-        return follow_ups.release(alias, lock)
+        return follow_ups.release(lock)
     except LockUnavailable as error:
         logger.warning("%s; releasing task %s's lock later", error, lock.owner)
+    except ImproperlyConfigured as error:  # a message from where other settings hold
+        logger.error("%s; the lock of %s lapses by itself", error, lock.owner)
+        return None
     except Exception:
         logger.exception("Releasing %s failed; trying again later", lock.key)
-    release_later(alias, lock, seconds)
+    release_later(lock, seconds)
     return None

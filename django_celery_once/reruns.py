@@ -21,6 +21,7 @@ from kombu import serialization
 from kombu.utils.encoding import str_to_bytes
 
 from django_celery_once.arguments import Call
+from django_celery_once.claims import alias_of
 from django_celery_once.conf import conf
 from django_celery_once.header import NAME, Header, read_header
 from django_celery_once.locks import Lock
@@ -62,7 +63,7 @@ def send(lock: Lock) -> None:
 def was_sent(header: Header) -> bool:
     """Return whether the call that a message looks after has been published in its place."""
     try:
-        return bool(caches[conf.cache].get(_sent_key(header.key, header.token)))
+        return bool(caches[alias_of(header)].get(_sent_key(header.key, header.token)))
     except Exception:
         # Each cache library has errors of its own; the start of the run will tell.
         logger.warning("Can't tell whether %s was sent", header.key, exc_info=True)
@@ -72,7 +73,7 @@ def was_sent(header: Header) -> bool:
 def _mark_as_sent(lock: Lock) -> None:
     try:
         seconds = conf.timeout + 10 * conf.lease
-        caches[conf.cache].set(_sent_key(lock.key, lock.previous), 1, seconds)
+        caches[lock.alias].set(_sent_key(lock.key, lock.previous), 1, seconds)
     except Exception:
         logger.warning("%s[%s] may run twice", lock.task, lock.owner, exc_info=True)
 

@@ -113,7 +113,7 @@ class Reservation:
             self.release()
             raise
         self._at_commit, self._connection = publish, transaction.get_connection()
-        return self._task.result_of(self.task_id, self.lock.key)
+        return self._task.result_of(self.lock)
 
     def release(self) -> None:
         """Give the key back; the call will not be published. Never raise."""

@@ -17,7 +17,7 @@ from django.utils.translation import gettext as _
 
 from django_celery_once.conf import conf
 from django_celery_once.exceptions import LockUnavailable
-from django_celery_once.header import KEY
+from django_celery_once.header import CACHE, KEY
 from django_celery_once.live import look_up
 from django_celery_once.locks import Lock, Phase
 from django_celery_once.requester import Requester
@@ -66,7 +66,8 @@ class Reference:
     """Which call is meant, and for whom a page shows it.
 
     ``label`` are words for it, ``result_url`` is where its result will be and ``user_id``
-    the primary key of the person who looks, as a string.
+    the primary key of the person who looks, as a string; ``cache`` is the alias of the lock's
+    cache, where that is known.
     """
 
     task_id: str = ""
@@ -74,6 +75,7 @@ class Reference:
     label: str = ""
     result_url: str = ""
     user_id: str = ""
+    cache: str = ""
 
     @classmethod
     def of(cls, call: Any, key: str = "") -> Reference:
@@ -85,8 +87,10 @@ class Reference:
                 "once_status takes what delay() returned, an AlreadyQueued or a task id, "
                 f"not {call!r}"
             )
-        known = getattr(call, KEY, "") or getattr(getattr(call, "lock", call), "key", "")
-        return cls(call.task_id or "", key or known)
+        lock = getattr(call, "lock", call)
+        known = getattr(call, KEY, "") or getattr(lock, "key", "")
+        cache = getattr(call, CACHE, "") or getattr(lock, "alias", "")
+        return cls(call.task_id or "", key or known, cache=cache)
 
     @classmethod
     def read(cls, token: str) -> Reference:
@@ -95,7 +99,7 @@ class Reference:
 
     def token(self) -> str:
         """Return it signed, to be part of an address."""
-        parts = (self.task_id, self.key, self.label, self.result_url, self.user_id)
+        parts = (self.task_id, self.key, self.label, self.result_url, self.user_id, self.cache)
         return signing.dumps(parts, salt=SALT, compress=True)
 
 
@@ -134,12 +138,12 @@ class Status:
 def find_out(reference: Reference) -> Status:
     """Return how a call stands: two questions at most. Never raise for a server that is away."""
     try:
-        lock = look_up(reference.key) if reference.key else None
+        lock = look_up(reference.key, reference.cache) if reference.key else None
     except LockUnavailable:
         logger.warning("The lock %s can't be looked up", reference.key, exc_info=True)
         return Status(State.UNREACHABLE, reference)
     if lock is not None and reference.task_id in ("", lock.owner):
-        reference = replace(reference, task_id=lock.owner)
+        reference = replace(reference, task_id=lock.owner, cache=lock.alias)
         if lock.phase is not Phase.KEPT:
             return _by_lock(reference, lock)
     following = None if lock is None else lock.follow_up

@@ -16,7 +16,8 @@ from django_celery_once.claims import Claim
 from django_celery_once.conf import conf
 from django_celery_once.definition import check_definition
 from django_celery_once.gate import GUARDED, guarded, pass_guard
-from django_celery_once.header import KEY, NAME
+from django_celery_once.header import CACHE, KEY, NAME
+from django_celery_once.locks import Lock
 from django_celery_once.options import OnceOptions, OnDuplicate
 from django_celery_once.predecessor import inherit
 from django_celery_once.reservations import Reservation
@@ -45,10 +46,11 @@ class QueueOnce(_Task):
     - ``until``: ``"finished"``; ``"started"`` (also ``unlock_before_run=True``); ``"running"``,
       to queue every call but run one at a time; or ``"expired"``, at most once in ``timeout``
       seconds, however soon it ends, where ``release_on_failure`` frees the key of a run that
-      fails.
+      fails;
+    - ``cache``: the alias in ``CACHES`` that holds its locks, where that is not the setting's.
 
-    ``apply_async(once={…})`` overrides them for one call; there, ``{"force": True}`` queues
-    it whatever is under way.
+    ``apply_async(once={…})`` overrides them for one call, but for ``cache``; there,
+    ``{"force": True}`` queues it whatever is under way.
     """
 
     abstract = True
@@ -129,9 +131,8 @@ class QueueOnce(_Task):
         except BaseException:
             claim.give_back(type(self))
             raise
-        # For whoever wants to know how it stands. One that waits for its turn has no lock yet.
-        setattr(result, KEY, claim.header.key if claim.header.until != "running" else "")
-        return result
+        # One that waits for its turn has no lock yet.
+        return _tell(result, claim.lock if claim.header.until != "running" else None)
 
     def reserve(self, *args: Any, **kwargs: Any) -> Reservation:
         """Take the lock of a call to come, for ``RESERVE`` seconds.
@@ -227,8 +228,14 @@ class QueueOnce(_Task):
     def once_options(self, once: Mapping[str, Any] | None = None) -> OnceOptions:
         """Return the options of a call: the task's, then the settings', then ``once``.
 
-        Where none has a ``timeout``, celery-once's on the Celery app may stand in.
+        Where none has a ``timeout``, celery-once's on the Celery app may stand in. Raise
+        ``ValueError`` for a ``cache`` in ``once``: another call would not see its lock.
         """
+        if once and "cache" in once:
+            raise ValueError(
+                "once['cache'] is for all calls of a task, which would not see each other's locks "
+                f"elsewhere: set it where {self.name} is defined, or in DJANGO_CELERY_ONCE['TASKS']"
+            )
         set_here = conf.task_options(self.name)
         if once:
             return inherit(OnceOptions.merge(self.once, set_here, once), self.app.conf)
@@ -238,11 +245,9 @@ class QueueOnce(_Task):
             known = type(self)._once_read = (dict(self.once), dict(set_here), asked)
         return inherit(known[2], self.app.conf)
 
-    def result_of(self, task_id: str, key: str) -> Any:
-        """Return the ``AsyncResult`` of a call, which tells its key to whoever wants to know."""
-        result = self.AsyncResult(task_id)
-        setattr(result, KEY, key)
-        return result
+    def result_of(self, lock: Lock) -> Any:
+        """Return the ``AsyncResult`` of a lock's call, which tells its key."""
+        return _tell(self.AsyncResult(lock.owner), lock)
 
     def queued_seconds(
         self, timeout: float | None, options: Mapping[str, Any], *, kept: bool = False
@@ -259,16 +264,14 @@ class QueueOnce(_Task):
         return queued_seconds(timeout or conf.timeout, limits, self.app.timezone)
 
 
+def _tell(result: Any, lock: Lock | None) -> Any:
+    """Let the result of a call tell where its lock is, to whoever wants to know how it stands."""
+    setattr(result, KEY, "" if lock is None else lock.key)
+    setattr(result, CACHE, "" if lock is None else lock.alias)
+    return result
+
+
 def celery_conf() -> Mapping[str, Any]:
     """Return the configuration of this process's Celery app."""
     configuration: Mapping[str, Any] = current_app.conf
     return configuration
-
-
-def registered_tasks() -> list[QueueOnce]:
-    """Import the modules of tasks as a worker does; return the guarded tasks in them.
-
-    Raise what importing or defining them raises.
-    """
-    current_app.loader.import_default_modules()
-    return [task for task in current_app.tasks.values() if isinstance(task, QueueOnce)]

@@ -33,7 +33,7 @@ def stand_in(task: Any, header: Header) -> None:
     """
     if not header.joins:
         canvas.pass_over(task.request, task, header.duplicate_of)
-    elif not canvas.join(task.request, task, header.duplicate_of, header.joins):
+    elif not canvas.join(task.request, task, header):
         _send_again(task, header, JOIN_SECONDS)
         raise Ignore(f"waiting for {header.duplicate_of}")
 
@@ -68,7 +68,7 @@ def check_has_not_ended(task: Any, header: Header, lock: Lock) -> None:
         logger.exception("No result to be had for %s; running it", task.request.id)
         return
     if ended:
-        release_or_later(conf.cache, lock, lease_seconds(task))
+        release_or_later(lock, lease_seconds(task))
         logger.info("%s[%s] came again, but has already run to its end", task.name, lock.owner)
         raise Ignore("already run to its end")
 
@@ -114,7 +114,7 @@ def _follow_again(task: Any, header: Header, lock: Lock, holder: Lock) -> None:
         call = reruns.pack(task, Call(request.args, request.kwargs or {}), {}, header)
     queued = replace(lock, run="", started=0.0, phase=Phase.QUEUED, call=call)
     seconds = header.timeout or conf.timeout
-    found = open_store(conf.cache).acquire(queued, seconds, counted=False, follow=True)
+    found = open_store(lock.alias).acquire(queued, seconds, counted=False, follow=True)
     if found is None:
         return
     if found.follow_up is None or found.follow_up.owner != lock.owner:

@@ -17,6 +17,7 @@ from django_celery_once import (
     follow_ups,
     leases,
     leftovers,
+    registry,
     requester,
     reruns,
     turns,
@@ -70,7 +71,10 @@ def guard(task: QueueOnce, task_id: str) -> None:
     if header is not None and header.duplicate_of:
         turns.stand_in(task, header)
     elif header is not None and header.key:
-        _let_in(task, request, header)
+        if endings.is_known_here(header):
+            _let_in(task, request, header)
+        else:
+            _let_in_unguarded(task, header)
 
 
 def _let_in(task: QueueOnce, request: Any, header: Header) -> None:
@@ -93,8 +97,19 @@ def _let_in(task: QueueOnce, request: Any, header: Header) -> None:
     _begin(task, request, header, lock)
 
 
+def _let_in_unguarded(task: QueueOnce, header: Header) -> None:
+    """Lose no message for settings that differ from its caller's; its lock lapses."""
+    logger.error(
+        "%s[%s] has its lock in cache %r, which is not in this worker's CACHES; running it "
+        "without its lock",
+        task.name,
+        task.request.id,
+        claims.alias_of(header),
+    )
+
+
 def _start(task: QueueOnce, header: Header, lock: Lock) -> tuple[Start, Lock | None]:
-    store, counted = open_store(conf.cache), header.until != "running"
+    store, counted = open_store(lock.alias), header.until != "running"
     try:
         return store.start(lock, lease_seconds(task), again=header.again, counted=counted)
     except LockUnavailable as error:
@@ -122,7 +137,7 @@ def end_run(sender: Any = None, task: Any = None, **ended: Any) -> None:
         else:
             endings.end(task, run.header, run.lock, OUTCOMES.get(state or "", Outcome.FAILURE))
             if run.lease.doubtful:
-                release_later(conf.cache, run.lock, run.lease.seconds)
+                release_later(run.lock, run.lease.seconds)
     if not request.is_eager:  # what runs in place leaves its reservations to its caller
         leftovers.free_here()
     run_ended.send_robust(sender=type(task))
@@ -153,6 +168,7 @@ def _running_lock(task: QueueOnce, request: Any, header: Header) -> Lock:
         worker=request.hostname or "",
         until=header.keeps,
         previous=header.previous,
+        alias=claims.alias_of(header),
     )
 
 
@@ -172,7 +188,7 @@ def _begin(task: QueueOnce, request: Any, header: Header, lock: Lock) -> None:
         )
         lock_lost.send_robust(sender=type(task), lock=lost, retaken=retaken)
 
-    lease = Lease(conf.cache, lock, lease_seconds(task), conf.lease / leases.RENEWALS, report_loss)
+    lease = Lease(lock, lease_seconds(task), conf.lease / leases.RENEWALS, report_loss)
     leases.hold(lease)
     _mark(request, Run(header, lock, lease))
 
@@ -215,12 +231,14 @@ def _watch(sender: Any = None, **_signal: Any) -> None:
 
 
 def _free_blocked() -> None:
-    try:
-        for lock in open_store(conf.cache).blocked():
-            claims.free_blocked(lock)
-    except Exception:
-        # The worker's event loop must go on; the next round may have more luck.
-        logger.warning("Could not look for follow-ups of dead runs", exc_info=True)
+    for alias in registry.users():
+        try:
+            for lock in open_store(alias).blocked():
+                claims.free_blocked(lock)
+        except Exception:
+            # The worker's event loop must go on; the next round may have more luck.
+            words = "Could not look for follow-ups of dead runs in cache %r"
+            logger.warning(words, alias, exc_info=True)
 
 
 def _be_beat(**_signal: Any) -> None:

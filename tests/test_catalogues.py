@@ -30,8 +30,8 @@ PLACEHOLDER = re.compile(r"%\((\w+)\)([a-z])|%(.?)")
 TAG = re.compile(r"<[^<>]+>")
 #: Texts that are the same in English.
 SAME = {
-    "de": {"%(since)s (%(age)s)", "Phase", "Task", "Worker"},
-    "fr": {"%(since)s (%(age)s)", "Action", "Phase", "Worker", "arguments", "incident"},
+    "de": {"%(since)s (%(age)s)", "Cache", "Phase", "Task", "Worker"},
+    "fr": {"%(since)s (%(age)s)", "Action", "Cache", "Phase", "Worker", "arguments", "incident"},
     "es": {"%(since)s (%(age)s)", "Error:", "Worker"},
 }
 #: How each counts: as Django does, but for its third form of Spanish, after millions.

@@ -25,6 +25,7 @@ from tests.configurations import (
     nowhere,
     once,
 )
+from tests.guarded_tasks import report
 
 
 @pytest.fixture
@@ -206,3 +207,24 @@ def test_e004_a_database_whose_requests_are_transactions() -> None:
     databases["locks"] = {**databases["locks"], "ATOMIC_REQUESTS": True}
     with override_settings(CACHES={**settings.CACHES, "locks": cache}, DATABASES=databases):
         assert "E004" in ids()
+
+
+@pytest.mark.usefixtures("no_network")
+def test_the_caches_of_tasks_are_checked_too() -> None:
+    """Each alias that a task names is looked at, and the message says who names it."""
+    with once(TASKS={report.name: {"cache": "lokcs"}}):
+        (message,) = found()
+    assert message.id == "django_celery_once.E002"
+    assert "'lokcs', which is not in CACHES (default, locks" in message.msg
+    assert f"once['cache'] of {report.name}; did you mean 'locks'?" in (message.hint or "")
+
+
+@pytest.mark.usefixtures("no_network")
+def test_an_unfit_cache_of_a_task() -> None:
+    """What is said of the setting's cache is said of a task's."""
+    with once(TASKS={report.name: {"cache": "locks_locmem"}}):
+        (message,) = found()
+    assert (message.id, "'locks_locmem'" in message.msg) == ("django_celery_once.E003", True)
+    assert f"Point once['cache'] of {report.name} at" in (message.hint or "")
+    with once(TASKS={report.name: {"cache": "default"}}):
+        assert ids() == ["E003", "W008"]

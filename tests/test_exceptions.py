@@ -27,6 +27,7 @@ def full() -> AlreadyQueued:
         since=SINCE,
         label="May report",
         requested_by="7",
+        alias="locks",
     )
 
 
@@ -36,7 +37,7 @@ def test_pickle_keeps_every_field(protocol: int) -> None:
     again = pickle.loads(pickle.dumps(full(), protocol))  # noqa: S301
     assert type(again) is AlreadyQueued
     assert vars(again) == vars(full())
-    assert len(vars(again)) == 9
+    assert len(vars(again)) == 10
     assert str(again) == str(full())
 
 

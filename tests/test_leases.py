@@ -43,7 +43,7 @@ def started(seconds: float = 0.6, **fields: str) -> tuple[Lease, Losses]:
     store = open_store("locks")
     store.acquire(replace(mine, run="", phase=Phase.QUEUED), 60)
     store.start(mine, seconds)
-    return Lease("locks", mine, seconds, seconds / leases.RENEWALS, losses), losses
+    return Lease(mine, seconds, seconds / leases.RENEWALS, losses), losses
 
 
 def outlived(lease: Lease, seconds: float) -> None:

@@ -109,12 +109,11 @@ def test_what_is_no_key(store: LockStore, key: str) -> None:
 
 
 def test_an_outage(settings: Any, spare_redis_server: RedisServer) -> None:
-    """Looking and freeing raise where the store is away."""
+    """A search says so where the store is away, looking and freeing raise."""
     settings.CACHES = caches_at(spare_redis_server)
     held = hold(open_store("locks"))
     spare_redis_server.kill()
-    with pytest.raises(LockUnavailable):
-        live.find()
+    assert [error.alias for error in live.find().outages] == ["locks"]
     with pytest.raises(LockUnavailable):
         live.look_up(KEY)
     with pytest.raises(LockUnavailable):

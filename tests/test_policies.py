@@ -57,7 +57,7 @@ def test_a_duplicate_joins(holder: Lock, rejections: list[Rejection]) -> None:
     joined = report.apply_async(("a",), once=JOIN)
     assert isinstance(joined, AsyncResult)
     assert joined.id == holder.owner
-    assert Reference.of(joined) == Reference(holder.owner, holder.key)
+    assert Reference.of(joined) == Reference(holder.owner, holder.key, cache="locks")
     assert [each.policy for each in rejections] == ["join"]
     assert held(holder.key).hits == 1
 
@@ -203,7 +203,7 @@ def test_one_more_is_asked_for(
     assert len(published) == 1
     assert asked[0].id != holder.owner
     assert [each.policy for each in rejections] == ["rerun"] * 3
-    assert Reference.of(asked[2]) == Reference(asked[0].id, holder.key)
+    assert Reference.of(asked[2]) == Reference(asked[0].id, holder.key, cache="locks")
 
 
 def test_the_follow_up_is_published_by_who_releases(
@@ -217,7 +217,7 @@ def test_the_follow_up_is_published_by_who_releases(
     looks_after = read_header(published[-1])
     assert looks_after is not None
     assert looks_after.follows == "rerun"
-    last = releases.release_or_later("locks", lock, 60)
+    last = releases.release_or_later(lock, 60)
     assert last is not None
     assert last.owner == asked.id
     message = read_header(published[-1])
@@ -255,7 +255,7 @@ def test_a_follow_up_that_can_not_be_published(
         raise OperationalError("down")
 
     monkeypatch.setattr(DjangoTask, "apply_async", fail)
-    assert releases.release_or_later("locks", holder, 60) is not None
+    assert releases.release_or_later(holder, 60) is not None
     assert "could not be queued" in caplog.text
     mine = held(holder.key)
     assert (mine.owner, bool(mine.call)) == (follow_up.id, True)

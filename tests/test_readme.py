@@ -26,6 +26,7 @@ CREATE_VIEW, FUNCTION_VIEW, REST = BLOCKS["In a view"]
 STATUS_URLS, STATUS_POLICY = BLOCKS["On the page"]
 (STATUS_PAGE,) = re.findall(r"```html\n(.*?)```", README, re.DOTALL)
 (RESERVING_VIEW,) = BLOCKS["In a transaction"]
+(SPREADING,) = BLOCKS["Settings"]
 (ADMIN,) = BLOCKS["For staff"]
 (PRUNING,) = BLOCKS["Pruning"]
 (LABEL,) = BLOCKS["Personal data"]
@@ -176,6 +177,13 @@ print({each["task"] in app.tasks for each in app.conf.beat_schedule.values()})
 """
 
 
+SPREAD = """
+from django_celery_once.registry import users
+from reports.tasks import send_pdf_report
+print(users())
+"""
+
+
 @pytest.fixture
 def shop(tmp_path: Path) -> Path:
     """Return a new Django project with the README's lines copied into it."""
@@ -205,6 +213,16 @@ def test_the_installation_works_as_written(shop: Path) -> None:
         "You don&#x27;t need to send it again.",
         "1",
     ]
+
+
+def test_several_servers_work_as_written(shop: Path) -> None:
+    """Give a task's locks to the README's second server."""
+    write(shop, {"shop/settings.py": SPREADING})
+    assert "no issues" in run(shop, "manage.py", "check", "--fail-level", "WARNING")
+    told = run(shop, "manage.py", "shell", "--no-imports", script=SPREAD)
+    assert told == "{'locks': [], 'locks2': ['reports.tasks.*', 'reports.tasks.send_invoice', " + (
+        "'reports.tasks.send_monthly_report', 'reports.tasks.send_pdf_report']}\n"
+    )
 
 
 def migrate(shop: Path) -> None:

@@ -33,7 +33,7 @@ def test_a_release_returns_the_last_record() -> None:
     """Free the lock at once where the store answers."""
     mine = lock()
     open_store("locks").acquire(mine, 60)
-    last = releases.release_or_later("locks", mine, 60)
+    last = releases.release_or_later(mine, 60)
     assert last is not None
     assert last.owner == mine.owner
 
@@ -43,7 +43,7 @@ def test_a_frozen_store_releases_when_it_wakes(server: RedisServer) -> None:
     mine = lock()
     open_store("locks").acquire(mine, 600)
     server.freeze()
-    assert releases.release_or_later("locks", mine, 60) is None
+    assert releases.release_or_later(mine, 60) is None
     server.thaw()
     wait_until(lambda: open_store("locks").inspect(mine.key) is None, "the late release")
 
@@ -55,7 +55,7 @@ def test_a_lost_acquire_leaves_no_lock(server: RedisServer) -> None:
     server.freeze()
     with pytest.raises(LockUnavailable):
         open_store("locks").acquire(mine, 600)
-    releases.release_later("locks", mine, 600)
+    releases.release_later(mine, 600)
     server.thaw()
     deadline = time.monotonic() + 2
     wait_until(lambda: open_store("locks").inspect(mine.key) is None, "the key free again")
@@ -68,7 +68,7 @@ def test_another_ones_lock_is_left_alone(server: RedisServer) -> None:
     """Compare the token, however late."""
     mine, theirs = lock(), lock()
     open_store("locks").acquire(theirs, 600)
-    releases.release_later("locks", mine, 60)
+    releases.release_later(mine, 60)
     wait_until(lambda: not releases._releases._waiting, "the end of the tries")
     assert open_store("locks").inspect(mine.key) is not None
 
@@ -76,7 +76,7 @@ def test_another_ones_lock_is_left_alone(server: RedisServer) -> None:
 def test_it_gives_up_when_the_lock_is_gone_by_itself(server: RedisServer) -> None:
     """Try no longer than the lock would have lived."""
     server.kill()
-    releases.release_later("locks", lock(), 0.2)
+    releases.release_later(lock(), 0.2)
     wait_until(lambda: releases._releases._thread is None, "the end of the thread")
 
 
@@ -106,7 +106,7 @@ def test_what_waits_is_bounded(server: RedisServer, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(releases, "_releases", releases._Releases())
     server.kill()
     for number in range(releases.MOST + 5):
-        releases.release_later("locks", lock(f"once:t:{number}"), 1.0)
+        releases.release_later(lock(f"once:t:{number}"), 1.0)
     assert len(releases._releases._waiting) == releases.MOST
     wait_until(lambda: releases._releases._thread is None, "the end of the thread")
     assert not releases._releases._waiting

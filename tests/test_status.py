@@ -177,12 +177,13 @@ def test_what_may_be_followed(store: LockStore) -> None:
     """What ``delay()`` returns knows its key, and so do a duplicate and a reservation."""
     key = report.once_key("a")
     result = report.delay("a")
-    assert Reference.of(result) == Reference(result.id, key)
+    assert Reference.of(result) == Reference(result.id, key, cache="locks")
     with pytest.raises(AlreadyQueued) as raised:
         report.delay("a")
-    assert Reference.of(raised.value) == Reference(result.id, key)
+    assert Reference.of(raised.value) == Reference(result.id, key, cache="locks")
     with report.reserve("b") as reservation:
-        assert Reference.of(reservation) == Reference(reservation.task_id, report.once_key("b"))
+        reserved = Reference(reservation.task_id, report.once_key("b"), cache="locks")
+        assert Reference.of(reservation) == reserved
     assert Reference.of(AsyncResult("x")) == Reference("x")
     assert Reference.of("x", key) == Reference("x", key)
     assert Reference.of(None, key) == Reference("", key)
@@ -202,7 +203,7 @@ def test_a_call_that_waits_for_its_commit() -> None:
     with transaction.atomic():
         result = report.delay_on_commit("a")
         reference = Reference.of(result)
-        assert reference == Reference(result.id, report.once_key("a"))
+        assert reference == Reference(result.id, report.once_key("a"), cache="locks")
         assert find_out(reference).state is State.QUEUED
 
 

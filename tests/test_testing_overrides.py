@@ -255,3 +255,15 @@ class TestInMemory:
         """Complain of no store that only a test has."""
         with once_in_memory():
             call_command("check", fail_level="WARNING")
+
+
+@pytest.mark.usefixtures("_no_redis")
+def test_the_locks_of_tasks_with_a_cache_of_their_own_are_in_memory_too() -> None:
+    """No test needs a server because a task's locks have one; its other options stay."""
+    tasks = {"tests.task.*": {"cache": "locks"}, report.name: {"cache": "locks", "timeout": 7}}
+    with override_settings(DJANGO_CELERY_ONCE={"CACHE": "locks", "TASKS": tasks}):
+        with once_in_memory():
+            with pytest.raises(AlreadyQueued) as refused:
+                queue_twice()
+            assert (refused.value.alias, report.once_options().timeout) == (ALIAS, 7)
+        assert conf.task_options(report.name) == tasks[report.name]

@@ -13,10 +13,9 @@ from django.core.exceptions import ImproperlyConfigured
 from django.db import DatabaseError, models
 from django.utils.translation import gettext as _
 
-from django_celery_once.conf import conf
+from django_celery_once import live
 from django_celery_once.exceptions import LockUnavailable
-from django_celery_once.live import is_living
-from django_celery_once.locks import Lock, Phase, open_store
+from django_celery_once.locks import Lock, Phase
 from django_celery_once.models import BlockedDuplicate
 
 logger = logging.getLogger(__name__)
@@ -55,14 +54,14 @@ def look_up(incident: BlockedDuplicate) -> Holder:
     if incident.released_at is not None:
         return Holder(Standing.ENDED)
     try:
-        lock = open_store(conf.cache).inspect(incident.key)
+        lock = live.look_up(incident.key)
     except (LockUnavailable, ImproperlyConfigured):
         logger.warning("The lock %s can't be looked up", incident.key, exc_info=True)
         return Holder(Standing.UNREACHABLE)
     if lock is None or lock.owner != incident.holder_task_id:
         return Holder(Standing.GONE)
     if lock.phase is Phase.RUNNING:
-        return Holder(Standing.RUNNING if is_living(lock) else Standing.SILENT, lock)
+        return Holder(Standing.RUNNING if live.is_living(lock) else Standing.SILENT, lock)
     return Holder(Standing[lock.phase.name], lock)
 
 

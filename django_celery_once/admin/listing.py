@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from django.utils.crypto import salted_hmac
 from django.utils.translation import gettext, ngettext
 
-from django_celery_once import live
+from django_celery_once import live, registry
 from django_celery_once.admin.moments import duration, from_epoch, to_the_second
 from django_celery_once.exceptions import LockUnavailable
 from django_celery_once.locks import Lock, Phase
@@ -93,14 +93,19 @@ class Holding:
 class Listing:
     """The locks that were found, the longest held first.
 
-    ``complete`` is false where the search stopped early, ``listable`` where the store can't
-    list its keys, and ``reachable`` where it did not answer.
+    ``complete`` is false where the search stopped early, ``listable`` where no store that
+    answered can list its keys, and ``reachable`` where none did answer. Of several stores,
+    ``missing`` are the aliases of those that did not answer and ``unlisted`` of those that can't
+    list theirs; ``shows_cache`` says that locks are in several.
     """
 
     locks: tuple[Lock, ...] = ()
     complete: bool = True
     listable: bool = True
     reachable: bool = True
+    missing: tuple[str, ...] = ()
+    unlisted: tuple[str, ...] = ()
+    shows_cache: bool = False
 
     @property
     def shown(self) -> list[Holding]:
@@ -124,6 +129,12 @@ class Listing:
         """Return those whose worker gives no sign of life."""
         return [Holding(lock) for lock in self.locks if live.is_lost(lock)]
 
+    @property
+    def is_empty(self) -> bool:
+        """Return whether there is no lock for certain."""
+        told = self.complete and self.listable and self.reachable
+        return told and not (self.locks or self.missing or self.unlisted)
+
     def sentences(self) -> Iterator[str]:
         """Yield what a reader must know of this list."""
         found = len(self.locks)
@@ -131,6 +142,14 @@ class Listing:
             yield gettext("The lock store can't be reached now, so nothing is known of its locks.")
         if not self.listable:
             yield gettext("The lock store can't list its locks. Ask for one by its key.")
+        for alias in self.missing:
+            yield gettext(
+                "The lock store “%(cache)s” can't be reached now: its locks are missing here."
+            ) % {"cache": alias}
+        for alias in self.unlisted:
+            yield gettext(
+                "The lock store “%(cache)s” can't list its locks. Ask for one by its key."
+            ) % {"cache": alias}
         if not self.complete:
             yield ngettext(
                 "The first lock found; there may be more.",
@@ -141,13 +160,23 @@ class Listing:
 
 def read_listing(task: str = "", key: str = "") -> Listing:
     """Return the lock under ``key``, else those of ``task``, else all."""
-    try:
-        if key:
+    several = len(registry.aliases()) > 1
+    if key:
+        try:
             held = live.look_up(key)
-            return Listing(() if held is None else (held,))
-        scan = live.find(task)
-    except NotImplementedError:
-        return Listing(listable=False)
-    except LockUnavailable:
+        except LockUnavailable as error:
+            return Listing(reachable=several, missing=(error.alias,) if several else ())
+        return Listing(() if held is None else (held,), shows_cache=several)
+    found = live.find(task)
+    missing = tuple(error.alias for error in found.outages)
+    if not found.listed and not found.unlisted:
         return Listing(reachable=False)
-    return Listing(scan.locks, scan.complete)
+    if not found.listed:
+        return Listing(listable=False, missing=missing)
+    return Listing(
+        found.locks,
+        complete=not found.cut,
+        missing=missing,
+        unlisted=tuple(found.unlisted),
+        shows_cache=several,
+    )

@@ -57,6 +57,8 @@ class ReleaseView:
         self.admin = admin
         self.request = request
         self.key = key
+        #: Where the list has seen the lock, if locks are in several caches.
+        self.cache = request.GET.get("cache", "")
 
     def answer(self) -> HttpResponse:
         """Return the confirmation page, or do what was confirmed."""
@@ -76,7 +78,7 @@ class ReleaseView:
             )
 
     def _answer(self) -> HttpResponse:
-        held = live.look_up(self.key)
+        held = live.look_up(self.key, self.cache)
         posted = self.request.POST
         if held is None or not constant_time_compare(Holding(held).mark, posted.get("mark", "")):
             return self._gone(held)
@@ -91,6 +93,7 @@ class ReleaseView:
             "title": gettext("Release a lock"),
             "form": form,
             "holding": Holding(held),
+            "cache": self.cache and held.alias,
             "requester": user_label(held.requester),
             "back": self.admin.list_url(),
         }
@@ -99,7 +102,7 @@ class ReleaseView:
     def _release(self, seen: Lock, reason: str, revoke: bool) -> HttpResponse:
         last = live.free(seen, by=self.request.user.get_username(), reason=reason)
         if last is None:
-            return self._gone(live.look_up(self.key))
+            return self._gone(live.look_up(self.key, self.cache))
         words = {"what": Holding(last).what, "task": last.owner, "reason": reason}
         done = gettext("Released the lock of %(what)s, task %(task)s: %(reason)s") % words
         if not revoke:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 from django.core import checks
@@ -15,17 +13,14 @@ from django_celery_once.checks.messages import Message, message
 from django_celery_once.conf import conf
 from django_celery_once.definition import broken, definition_errors
 from django_celery_once.options import did_you_mean
-from django_celery_once.task import QueueOnce, registered_tasks
-
-#: What Celery looks at before it runs the checks (``celery.fixups.django``).
-SKIP_CHECKS = "CELERY_SKIP_CHECKS"
+from django_celery_once.registry import import_tasks, known_tasks
+from django_celery_once.task import QueueOnce
 
 
 def check_tasks(**_kwargs: Any) -> Iterator[Message]:
     """E010: a task's options, or those set for it, do not fit it."""
     try:
-        with _celery_skips_checks():
-            tasks = registered_tasks()
+        import_tasks()
     except ImproperlyConfigured as error:
         yield message(checks.Error, "E010", f"{error}.", "Correct the task's once={…}.")
         return
@@ -39,6 +34,7 @@ def check_tasks(**_kwargs: Any) -> Iterator[Message]:
         return
     for problem in broken:
         yield message(checks.Error, "E010", f"{problem}.", "Correct the task's once={…}.")
+    tasks = known_tasks()
     for task in tasks:
         yield from _check_task_settings(task)
     yield from _check_names({task.name for task in tasks})
@@ -56,19 +52,6 @@ def _check_names(names: set[str]) -> Iterator[Message]:
                 f"its base is called so{did_you_mean(pattern, sorted(names))}.",
                 "Correct the name, or remove the entry.",
             )
-
-
-@contextmanager
-def _celery_skips_checks() -> Iterator[None]:
-    """Keep Celery from running every check once more before it imports the tasks."""
-    before = os.environ.get(SKIP_CHECKS)
-    os.environ[SKIP_CHECKS] = "1"
-    try:
-        yield
-    finally:
-        del os.environ[SKIP_CHECKS]
-        if before is not None:
-            os.environ[SKIP_CHECKS] = before
 
 
 def _check_task_settings(task: QueueOnce) -> Iterator[Message]:

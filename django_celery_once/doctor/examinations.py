@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from functools import partial
 
 from django.core.exceptions import ImproperlyConfigured
 
+from django_celery_once import registry
 from django_celery_once.conf import conf
 from django_celery_once.doctor import neighbours, processes, project, server, store
 from django_celery_once.doctor.findings import Finding, not_examined, ok, wrong
@@ -30,7 +32,6 @@ ON_SERVERS: dict[str, Callable[[server.Info], Finding]] = {
     "persistence": server.examine_persistence,
 }
 ON_PROJECTS: dict[str, Examination] = {
-    "neighbours": lambda: neighbours.examine_neighbours(open_store(conf.cache)),
     "middleware": project.examine_middleware,
     "migrations": project.examine_migrations,
     "pruning": project.examine_prune,
@@ -40,17 +41,44 @@ ON_PROJECTS: dict[str, Examination] = {
 def examine() -> Iterator[tuple[str, Finding]]:
     """Yield the name of each examination with what it found, as soon as it is known."""
     yield from _run("settings", project.examine_settings)
-    yield from _examine_store()
+    aliases = _aliases()
+    for alias in aliases:
+        for name, finding in _examine_store(alias):
+            yield name, _named(finding, alias, among=aliases)
+    yield from _run("neighbours", _examine_neighbours)
     for name, examination in ON_PROJECTS.items():
         yield from _run(name, examination)
 
 
-def _examine_store() -> Iterator[tuple[str, Finding]]:
+def _aliases() -> list[str]:
     try:
-        opened = open_store(conf.cache)
+        return registry.aliases()
+    except ImproperlyConfigured:
+        return [""]  # what is wrong has been told; the setting CACHE may be sound
+
+
+def _named(finding: Finding, alias: str, among: list[str]) -> Finding:
+    """Return a finding that says which of several caches it is about."""
+    seen = finding.seen if len(among) == 1 else f"{alias}: {finding.seen}"
+    return replace(finding, seen=seen, cache=alias)
+
+
+def _examine_neighbours() -> Iterator[Finding]:
+    aliases = _aliases()
+    for alias in aliases:
+        finding = neighbours.examine_neighbours(open_store(alias or conf.cache))
+        yield _named(finding, alias, among=aliases)
+
+
+def _examine_store(alias: str) -> Iterator[tuple[str, Finding]]:
+    try:
+        opened = open_store(alias or conf.cache)
         opened.inspect(f"{key_prefix('once_doctor')}nobody")
     except (LockUnavailable, ImproperlyConfigured) as error:
-        advice = "Start the server, or correct the alias that DJANGO_CELERY_ONCE['CACHE'] names."
+        advice = (
+            "Start the server, or correct the alias that DJANGO_CELERY_ONCE['CACHE'], or the "
+            "once['cache'] of a task, names."
+        )
         yield "lock store", wrong(str(error), advice)
         for name in (*ON_STORES, *ON_SERVERS):
             yield name, not_examined("The lock store does not answer.")

@@ -17,11 +17,15 @@ class State(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What was seen, and what to do about it (empty where there is nothing to do)."""
+    """What was seen, and what to do about it (empty where there is nothing to do).
+
+    ``cache`` is the alias of the cache that was examined, if it was one.
+    """
 
     state: State
     seen: str
     advice: str = ""
+    cache: str = ""
 
 
 def ok(seen: str) -> Finding:

@@ -29,6 +29,7 @@ def probing(store: LockStore) -> Iterator[Lock]:
         token=uuid.uuid4().hex,
         task=TASK,
         since=time.time(),
+        alias=store.alias,
     )
     try:
         yield lock

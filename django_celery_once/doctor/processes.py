@@ -55,7 +55,7 @@ def _ask(lock: Lock) -> tuple[dict[str, object], str]:
     """Return what the other process says, or why it says nothing."""
     try:
         witness = subprocess.run(  # noqa: S603 (this very interpreter, and a key of our own)
-            [sys.executable, "-m", "django_celery_once.doctor.witness", lock.key],
+            [sys.executable, "-m", "django_celery_once.doctor.witness", lock.alias, lock.key],
             env=environment(),
             capture_output=True,
             text=True,

@@ -1,6 +1,6 @@
 """The second process: say on the standard output what it sees of a lock.
 
-python -m django_celery_once.doctor.witness KEY
+python -m django_celery_once.doctor.witness ALIAS KEY
 """
 
 from __future__ import annotations
@@ -12,14 +12,13 @@ import uuid
 
 import django
 
-from django_celery_once.conf import conf
 from django_celery_once.doctor.probe import MARK, SECONDS
 from django_celery_once.locks import Lock, open_store
 
 
-def look_at(key: str) -> dict[str, object]:
+def look_at(alias: str, key: str) -> dict[str, object]:
     """Look at a lock, ask for its key, and try to free it."""
-    store = open_store(conf.cache)
+    store = open_store(alias)
     seen = store.inspect(key)
     mine = Lock(key=key, owner="once_doctor-witness", token=uuid.uuid4().hex, since=time.time())
     refused = store.acquire(mine, SECONDS) is not None
@@ -31,4 +30,4 @@ def look_at(key: str) -> dict[str, object]:
 
 if __name__ == "__main__":
     django.setup()
-    sys.stdout.write(f"\n{MARK}{json.dumps(look_at(sys.argv[1]))}\n")
+    sys.stdout.write(f"\n{MARK}{json.dumps(look_at(*sys.argv[1:]))}\n")

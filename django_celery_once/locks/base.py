@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import Enum, StrEnum
 from typing import Protocol
 
@@ -31,7 +31,8 @@ class Lock:
     the message came since that renewal, ``until`` is ``"expired"`` where the lock is kept for its
     whole time, whatever becomes of the run, and ``remaining`` is what was left, in seconds, when
     the record was read. ``previous`` is not kept: it is another token by which a run may know
-    its lock.
+    its lock, and ``alias``, which is not kept
+    either, the cache of ``CACHES`` that holds it.
 
     ``follow_up`` is the lock that takes its place when it is released, its ``remaining`` the
     time that it gets then. A ``call``, in words for whoever releases, says that this is to
@@ -59,6 +60,7 @@ class Lock:
     call: str = ""
     follow_up: Lock | None = None
     seen: float = 0.0
+    alias: str = field(default="", compare=False)
 
     @property
     def silence(self) -> float:

@@ -203,9 +203,9 @@ class CacheStore:
         remaining = max(0.0, fields.pop("expires") - time.time())
         following = fields.pop("follow_up")
         if following is not None:
-            following = Lock(**{**following, "phase": Phase(following["phase"])})
+            following = Lock(**{**following, "phase": Phase(following["phase"])}, alias=self.alias)
         known = {**fields, "phase": Phase(fields["phase"]), "follow_up": following}
-        return Lock(**known, remaining=remaining)
+        return Lock(**known, remaining=remaining, alias=self.alias)
 
     def _read_own(self, lock: Lock) -> Lock | None:
         held = self._read(lock.key)
@@ -260,7 +260,8 @@ def _record(lock: Lock, timeout: float) -> dict[str, object]:
     record["expires"] = time.time() + timeout
     if lock.follow_up is not None:
         record["follow_up"] = {**asdict(lock.follow_up), "phase": lock.follow_up.phase.value}
-    del record["remaining"], record["previous"]
+        del record["follow_up"]["alias"]
+    del record["remaining"], record["previous"], record["alias"]
     return record
 
 

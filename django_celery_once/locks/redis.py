@@ -91,7 +91,7 @@ class RedisStore:
         found = self._run(ACQUIRE, lock.key, _ms(timeout), *old, *who, *how, *_fields(lock))
         if found is None:
             return None
-        holder = _told(lock.key, found)
+        holder = _told(self.alias, lock.key, found)
         if follow and holder.follow_up is not None and holder.follow_up.owner == lock.owner:
             with self._client(lock.key) as client:
                 client.sadd(self._name(_FOLLOWED), lock.key)
@@ -103,7 +103,7 @@ class RedisStore:
         """Begin a run under its lease (``LockStore.start``)."""
         mode = "again" if again else "start" if counted else "turn"
         arguments = _start_arguments(lock, lease, mode)
-        return _start(lock.key, self._run(START, lock.key, *arguments))
+        return _start(self.alias, lock.key, self._run(START, lock.key, *arguments))
 
     def renew(self, locks: Iterable[Lock], lease: float) -> list[tuple[Lock, Start]]:
         """Renew leases in one pipeline (``LockStore.renew``)."""
@@ -115,7 +115,8 @@ class RedisStore:
             START, [(lock.key, _start_arguments(lock, lease, "renew")) for lock in others]
         )
         starts = {
-            id(lock): _start(lock.key, reply)[0] for lock, reply in zip(others, found, strict=True)
+            id(lock): _start(self.alias, lock.key, reply)[0]
+            for lock, reply in zip(others, found, strict=True)
         }
         return [(lock, starts.get(id(lock), Start.MINE)) for lock in locks]
 
@@ -125,7 +126,7 @@ class RedisStore:
             raise ValueError(f"releasing {lock.key} needs the token it was acquired with")
         token = os.urandom(8).hex()
         found = self._run(RELEASE, lock.key, lock.token, lock.run, token)
-        return None if found is None else released(_told(lock.key, found), token)
+        return None if found is None else released(_told(self.alias, lock.key, found), token)
 
     def blocked(self) -> list[Lock]:
         """Look at the locks that have follow-ups (``LockStore.blocked``)."""
@@ -144,12 +145,12 @@ class RedisStore:
     def force_release(self, key: str) -> Lock | None:
         """Delete whoever holds it (``LockStore.force_release``)."""
         found = self._run(RELEASE, key, "", "", "")
-        return None if found is None else _told(key, found)
+        return None if found is None else _told(self.alias, key, found)
 
     def inspect(self, key: str) -> Lock | None:
         """Read one lock (``LockStore.inspect``)."""
         found = self._run(INSPECT, key)
-        return None if found is None else _told(key, found)
+        return None if found is None else _told(self.alias, key, found)
 
     def scan(self, prefix: str = "", limit: int = 1000, seconds: float = 1.5) -> Scan:
         """Walk the keys with SCAN (``LockStore.scan``)."""
@@ -177,7 +178,7 @@ class RedisStore:
             record = {_text(field): _text(value) for field, value in fields.items()}
             if "token" in record:  # not freed by now, and not somebody else's hash
                 key = f"{keys.PREFIX}:{_text(name)[len(base) :]}"
-                yield _lock(key, record, left)
+                yield _lock(self.alias, key, record, left)
 
     def _name(self, key: str) -> str:
         return str(self._cache.make_key(key))
@@ -255,26 +256,26 @@ def _start_arguments(lock: Lock, lease: float, mode: str) -> list[str | int]:
     ]  # fmt: skip
 
 
-def _start(key: str, reply: bytes | str) -> tuple[Start, Lock | None]:
+def _start(alias: str, key: str, reply: bytes | str) -> tuple[Start, Lock | None]:
     word, _blank, record = _text(reply).partition(" ")
-    return Start[word], (_told(key, record) if record else None)
+    return Start[word], (_told(alias, key, record) if record else None)
 
 
-def _told(key: str, reply: bytes | str) -> Lock:
+def _told(alias: str, key: str, reply: bytes | str) -> Lock:
     """Return the lock whose record a script tells."""
     record = json.loads(_text(reply))
-    return _lock(key, record, record["pttl"])
+    return _lock(alias, key, record, record["pttl"])
 
 
-def _lock(key: str, record: Mapping[str, Any], left: int) -> Lock:
-    held = _record(key, record, left)
+def _lock(alias: str, key: str, record: Mapping[str, Any], left: int) -> Lock:
+    held = _record(alias, key, record, left)
     if "next.owner" not in record:
         return held
     following = {name[5:]: value for name, value in record.items() if name.startswith("next.")}
-    return replace(held, follow_up=_record(key, following, int(following["ttl"])))
+    return replace(held, follow_up=_record(alias, key, following, int(following["ttl"])))
 
 
-def _record(key: str, fields: Mapping[str, Any], left: int) -> Lock:
+def _record(alias: str, key: str, fields: Mapping[str, Any], left: int) -> Lock:
     return Lock(
         key=key,
         owner=fields["owner"],
@@ -294,6 +295,7 @@ def _record(key: str, fields: Mapping[str, Any], left: int) -> Lock:
         remaining=max(0.0, int(left) / 1000),
         call=fields.get("call", ""),
         seen=float(fields.get("seen", 0)),
+        alias=alias,
     )
 
 

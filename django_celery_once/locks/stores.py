@@ -22,7 +22,7 @@ def open_store(alias: str) -> LockStore:
         if alias in settings.CACHES:
             raise
         raise ImproperlyConfigured(
-            f"DJANGO_CELERY_ONCE['CACHE'] is {alias!r}, which is not in CACHES "
+            f"Locks are to be in {alias!r}, which is not in CACHES "
             f"({', '.join(sorted(settings.CACHES))})"
         ) from error
     return RedisStore(alias, cache) if RedisStore.serves(cache) else CacheStore(alias, cache)

@@ -9,6 +9,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from django_celery_once.exceptions import LockUnavailable
+from django_celery_once.live import Found
 
 NOTHING = 1
 BAD_USAGE = 2
@@ -44,6 +45,13 @@ class LockCommand(BaseCommand):
             raise CommandError(str(error), returncode=UNREACHABLE) from error
         except ImproperlyConfigured as error:
             raise CommandError(str(error), returncode=BAD_USAGE) from error
+
+    def check_all_answer(self, found: Found) -> None:
+        """End with an error where a cache did not answer: its locks are not among those told."""
+        if found.outages:
+            words = " ".join(str(error) for error in found.outages)
+            missing = " Its locks are missing here." if found.listed else ""
+            raise CommandError(f"{words}{missing}", returncode=UNREACHABLE)
 
     def write_json(self, document: dict[str, Any]) -> None:
         """Write one document. Texts stay as they are; a terminal may be asked to show any."""

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from django.core.management.base import CommandError
 
-from django_celery_once.live import find
-from django_celery_once.locks import Scan
+from django_celery_once.live import Found, find
 from django_celery_once.management.lock_command import BAD_USAGE
 
 #: Where a search ends: the locks it holds in memory, and its time in seconds.
@@ -13,20 +14,22 @@ MOST_LOCKS = 100_000
 MOST_SECONDS = 10.0
 
 
-def locks_of(task: str = "") -> Scan:
+def locks_of(task: str = "") -> Found:
     """Return the locks of a task (``"reports.*"``: of all such tasks), or all; oldest first.
 
-    Raise ``CommandError`` where the store can't list its keys.
+    Raise ``LockUnavailable`` where no cache that holds locks answers, and ``CommandError``
+    where those that do can't list their keys.
     """
     prefix = task.removesuffix("*")
-    try:
-        found = find("" if prefix != task else task, MOST_LOCKS, MOST_SECONDS)
-    except NotImplementedError as error:
+    found = find("" if prefix != task else task, MOST_LOCKS, MOST_SECONDS)
+    if found.unlisted and not found.listed:
         raise CommandError(
-            f"{error}. Ask for one lock by its key: once_locks --key KEY, once_release KEY. "
-            "task.once_key(…) returns a call's key, and the admin shows that of each blocked "
-            "duplicate.",
+            f"{'; '.join(found.unlisted.values())}. Ask for one lock by its key: "
+            "once_locks --key KEY, once_release KEY. task.once_key(…) returns a call's key, and "
+            "the admin shows that of each blocked duplicate.",
             returncode=BAD_USAGE,
-        ) from error
+        )
+    if not found.listed:
+        raise found.outages[0]
     locks = tuple(lock for lock in found.locks if lock.task.startswith(prefix))
-    return Scan(locks, found.complete)
+    return replace(found, locks=locks)

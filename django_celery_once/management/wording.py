@@ -55,6 +55,7 @@ def as_json(lock: Lock) -> dict[str, Any]:
     running = lock.phase is Phase.RUNNING
     return {
         "key": lock.key,
+        "cache": lock.alias,
         "task": lock.task,
         "label": lock.label,
         "task_id": lock.owner,

@@ -59,6 +59,8 @@ class once_disabled(_SettingsOverride):  # noqa: N801  as Django's override_sett
 class once_in_memory(_SettingsOverride):  # noqa: N801
     """Keep locks in the memory of this process, so that duplicates are refused without Redis.
 
+    Those of tasks with a ``cache`` of their own are there, too.
+
     A context manager and a decorator like ``once_disabled``. The store is empty at the start,
     also where it is nested, and at the end nothing is left of what was locked or reserved. The
     guard is on, whatever ``ENABLED`` says; the other keys of ``DJANGO_CELERY_ONCE`` stay, but
@@ -82,6 +84,9 @@ class once_in_memory(_SettingsOverride):  # noqa: N801
             "OPTIONS": {"MAX_ENTRIES": 1_000_000},  # more than that many are dropped at random
         }
         once = {**getattr(settings, NAME, {}), **self._keys}
+        # Also the locks of tasks that have a cache of their own.
+        tasks = {name: {**own, "cache": ALIAS} for name, own in once.get("TASKS", {}).items()}
+        once["TASKS"] = {"*": {"cache": ALIAS}, **tasks}
         return {**super().overrides(), "CACHES": {**settings.CACHES, ALIAS: cache}, NAME: once}
 
     def enable(self) -> None:

@@ -14,7 +14,7 @@ from django.contrib.admin.models import LogEntry
 from django.contrib.admin.utils import quote
 from django.contrib.auth.models import User
 from django.core.cache import caches
-from django.test import Client
+from django.test import Client, override_settings
 from django.urls import reverse
 
 from django_celery_once import live
@@ -24,6 +24,7 @@ from django_celery_once.models import BlockedDuplicate
 from testproject.redis_server import RedisServer
 from tests.admin import people
 from tests.celery_app import app
+from tests.configurations import once
 from tests.factories import make_rejection
 from tests.locks.stores import lock, running
 from tests.outages import caches_at
@@ -479,3 +480,54 @@ def test_a_broker_that_is_down(store: LockStore, monkeypatch: pytest.MonkeyPatch
     ]
     assert store.inspect(KEY) is None
     assert "revoked" not in LogEntry.objects.get().get_change_message()
+
+
+# ---- several caches
+
+
+MOVED = {"reports.other": {"cache": "locks_django"}}
+
+
+def test_locks_in_several_caches_are_told_apart(store: LockStore) -> None:
+    """A column names the cache of each, and a lock is freed where the list has seen it."""
+    hold(store)
+    stale = hold(open_store("locks_django"))
+    client = people.superuser()
+    assert "Cache" not in text(client)
+    with once(TASKS=MOVED):
+        page = client.get(reverse(LIST)).content.decode()
+        assert "<td>locks</td>" in page
+        assert f'formaction="{release_url()}?cache=locks_django"' in page
+        address, marked = f"{release_url()}?cache=locks_django", {"mark": mark(stale)}
+        asked = client.post(address, marked).content.decode()
+        assert "<dt>Cache</dt><dd>locks_django</dd>" in asked
+        client.post(address, {**marked, "confirmed": "yes", "reason": "stale"})
+    assert open_store("locks_django").inspect(KEY) is None
+    assert store.inspect(KEY) is not None
+
+
+def test_a_cache_that_is_away_hides_no_other(spare_redis_server: RedisServer) -> None:
+    """Its locks are said to be missing, on both pages, and the others are there."""
+    held = hold(open_store("locks_django"), "once:reports.other:1")
+    spare_redis_server.kill()
+    client = people.superuser()
+    with once(TASKS=MOVED), override_settings(CACHES=caches_at(spare_redis_server)):
+        response = client.get(reverse(LIST))
+        shown = text(client)
+        overview = client.get(reverse("admin:django_celery_once_blockedduplicate_overview"))
+        asked = text(client, key="once:reports.other:nobody")
+    assert response.status_code == 200
+    assert "The lock store “locks” can't be reached now: its locks are missing here." in shown
+    assert held.owner in shown
+    assert "“locks”" in overview.content.decode()
+    assert "“locks”" in asked
+    assert "Nobody holds" not in asked
+
+
+def test_a_cache_that_can_not_list_beside_one_that_can(store: LockStore) -> None:
+    """It is said whose locks are not listed."""
+    held = hold(store)
+    with once(TASKS={"reports.other": {"cache": "locks_locmem"}}):
+        shown = text(people.superuser())
+    assert held.owner in shown
+    assert "The lock store “locks_locmem” can't list its locks. Ask for one by its key." in shown

@@ -75,7 +75,7 @@ def test_the_witness_is_refused_a_held_key() -> None:
     """It sees the owner, is refused and frees nothing."""
     store, held = open_store("locks"), lock()
     store.acquire(held, 60)
-    assert look_at(held.key) == {"owner": held.owner, "refused": True, "freed": False}
+    assert look_at("locks", held.key) == {"owner": held.owner, "refused": True, "freed": False}
     left = store.inspect(held.key)
     assert left is not None
     assert left.token == held.token
@@ -84,7 +84,7 @@ def test_the_witness_is_refused_a_held_key() -> None:
 def test_the_witness_leaves_nothing_in_a_cache_of_its_own() -> None:
     """Where it could take the key, it gives it back."""
     with once(CACHE="locks_locmem"):
-        assert look_at("once:t:1") == {"owner": None, "refused": False, "freed": False}
+        assert look_at("locks", "once:t:1") == {"owner": None, "refused": False, "freed": False}
     assert open_store("locks_locmem").inspect("once:t:1") is None
 
 
@@ -95,7 +95,7 @@ def test_the_witness_speaks_though_settings_write(tmp_path: Path) -> None:
     module = tmp_path / "chatty.py"
     module.write_text("from tests.settings import *\nprint('hello', end='')\n")
     ended = subprocess.run(
-        [sys.executable, "-m", "django_celery_once.doctor.witness", held.key],
+        [sys.executable, "-m", "django_celery_once.doctor.witness", "locks", held.key],
         env={**processes.environment(), ENVIRONMENT_VARIABLE: "chatty"}
         | {"PYTHONPATH": f"{tmp_path}:{processes.environment()['PYTHONPATH']}"},
         capture_output=True,

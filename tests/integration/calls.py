@@ -8,7 +8,8 @@ import time
 from typing import Any
 
 from django_celery_once import AlreadyQueued, QueueOnce
-from django_celery_once.locks import Lock, open_store
+from django_celery_once.claims import alias_of
+from django_celery_once.locks import Lock, LockStore, open_store
 from tests.integration.referee import events
 from tests.integration.workers import wait_until
 
@@ -22,7 +23,11 @@ def new_name(of: str = "call") -> str:
 
 def lock_of(task: QueueOnce, name: str) -> Lock | None:
     """Return the lock that a call's key has now."""
-    return open_store("locks").inspect(task.once_key(name))
+    return _store_of(task).inspect(task.once_key(name))
+
+
+def _store_of(task: QueueOnce) -> LockStore:
+    return open_store(alias_of(task.once_options()))
 
 
 def refused(task: QueueOnce, name: str) -> bool:
@@ -36,7 +41,7 @@ def refused(task: QueueOnce, name: str) -> bool:
         return True
     lock = lock_of(task, name)
     if lock is not None and lock.owner == let_in.id:
-        open_store("locks").release(lock)
+        _store_of(task).release(lock)
     return False
 
 

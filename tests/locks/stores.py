@@ -23,6 +23,7 @@ def lock(key: str = "once:tests.report:k", **fields: Any) -> Lock:
         since=round(time.time(), 3),
         label="May report",
         requester="7",
+        alias="locks",
     )
     return replace(made, **fields)
 

@@ -269,7 +269,7 @@ def test_text_replies_are_understood() -> None:
 
 def test_an_unknown_alias_is_named() -> None:
     """Say which setting names it and which aliases there are."""
-    with pytest.raises(ImproperlyConfigured, match=r"\['CACHE'\] is 'nowhere'.*locks_django"):
+    with pytest.raises(ImproperlyConfigured, match=r"in 'nowhere'.*CACHES .*locks_django"):
         open_store("nowhere")
 
 

@@ -32,7 +32,7 @@ def client(redis_server: RedisServer) -> Iterator[Any]:
 def sent(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Return the names of the commands that pass ``execute_command``, as a tracing tool sees."""
     names: list[str] = []
-    execute = redis.Redis.execute_command
+    execute: Any = redis.Redis.execute_command
 
     def watched(client: Any, *words: Any, **options: Any) -> Any:
         names.append(words[0])

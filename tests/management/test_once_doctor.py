@@ -251,3 +251,17 @@ def test_bad_arguments_are_exit_code_2(arguments: list[str]) -> None:
     """Nothing is examined."""
     ended = manage("once_doctor", *arguments)
     assert (ended.returncode, ended.stdout) == (2, "")
+
+
+@HERE
+def test_every_cache_is_examined(redis_server: RedisServer) -> None:
+    """Each finding names its cache where there are several; one that is away is wrong."""
+    out = StringIO()
+    with once(TASKS={"reports.*": {"cache": "locks_django"}}):
+        call_command("once_doctor", "--format=json", stdout=out)
+    told = json.loads(out.getvalue())["examinations"]
+    for name in ("lock store", "round trip", "second process", "eviction", "neighbours"):
+        each = {finding["cache"]: finding for finding in told if finding["name"] == name}
+        assert set(each) == {"locks", "locks_django"}, name
+        assert each["locks_django"]["seen"].startswith("locks_django: ")
+    assert {finding["cache"] for finding in told if finding["name"] == "middleware"} == {""}

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import time
 from dataclasses import replace
 from typing import Any
 
 import pytest
-from django.core.management import CommandError
+from django.core.management import CommandError, call_command
 from django.test import override_settings
 
 from django_celery_once.keys import key_prefix
@@ -89,11 +90,12 @@ def test_the_document_has_all_that_scripts_need() -> None:
     held = hold(since=1777636800.25)
     found = document("once_locks")
     [told] = found.pop("locks")
-    assert found == {"complete": True, "found": 1}
+    assert found == {"complete": True, "found": 1, "unreachable": []}
     assert told.pop("age_seconds") == pytest.approx(ago(1777636800.25), abs=5)
     assert told.pop("remaining_seconds") == pytest.approx(590, abs=5)
     assert told == {
         "key": held.key,
+        "cache": "locks",
         "task": TASK,
         "label": "May report",
         "task_id": held.owner,
@@ -275,3 +277,53 @@ def test_an_outage_ends_the_process_with_code_3() -> None:
 def test_help_tells_the_exit_codes() -> None:
     """A script's author need not read the source."""
     assert "Exit codes: 0 " in manage("once_locks", "--help").stdout
+
+
+TWO = {"reports.other": {"cache": "locks_django"}}
+
+
+def test_the_locks_of_all_caches() -> None:
+    """One table, with the alias of each where there are several."""
+    first, second = hold(1), hold(2, "reports.other", "locks_django")
+    with once(TASKS=TWO):
+        assert [each["cache"] for each in document("once_locks")["locks"]] == [
+            "locks",
+            "locks_django",
+        ]
+        lines = output("once_locks").splitlines()
+        assert [each["key"] for each in document("once_locks", "--key", second.key)["locks"]] == [
+            second.key
+        ]
+    rows = [line.split() for line in lines if "once:" in line]
+    assert [(row[0], row[-1]) for row in rows] == [
+        ("locks", first.key),
+        ("locks_django", second.key),
+    ]
+    assert "CACHE" not in output("once_locks")
+
+
+def test_an_outage_of_one_cache_hides_no_other(
+    spare_redis_server: RedisServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What the others hold is listed; the document and the code say that one is missing."""
+    held = hold(2, "reports.other", "locks_django")
+    spare_redis_server.kill()
+    with once(TASKS=TWO), override_settings(CACHES=caches_at(spare_redis_server)):
+        with pytest.raises(CommandError, match=r"'locks'.* Its locks are missing here") as raised:
+            call_command("once_locks", "--format=json")
+        told = json.loads(capsys.readouterr().out)
+        with pytest.raises(CommandError, match="'locks'"):
+            call_command("once_locks", "--key", "once:reports.other:nobody")
+    assert raised.value.returncode == 3
+    assert ([each["key"] for each in told["locks"]], told["complete"]) == ([held.key], False)
+    assert told["unreachable"] == ["locks"]
+
+
+def test_a_cache_that_cannot_list_beside_one_that_can() -> None:
+    """It is said whose locks are not listed, and how to ask for them."""
+    hold()
+    with once(TASKS={"reports.other": {"cache": "locks_db"}}):
+        text = output("once_locks")
+        assert document("once_locks")["complete"] is False
+    assert "1 lock." in text
+    assert "CACHES['locks_db'] (DatabaseCache) can't list its keys: ask for its locks" in text

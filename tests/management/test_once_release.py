@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pty
 import select
@@ -15,7 +16,7 @@ from typing import Any
 
 import pytest
 from celery import Celery
-from django.core.management import CommandError
+from django.core.management import CommandError, call_command
 from django.test import override_settings
 
 from django_celery_once import live
@@ -376,3 +377,31 @@ def type_answer(terminal: int, program: subprocess.Popen[bytes], answer: bytes) 
         elif b"[y/N] " in screen and answer:
             os.write(terminal, answer)
         answer = b"" if b"[y/N] " in screen else answer
+
+
+def test_a_lock_in_another_cache() -> None:
+    """A key is looked for, and freed, wherever it is."""
+    made = lock("once:reports.other:1", task="reports.other")
+    open_store("locks_django").acquire(made, 60)
+    with once(TASKS={"reports.other": {"cache": "locks_django"}}):
+        assert [each["action"] for each in document("once_release", made.key)["locks"]] == ["freed"]
+    assert open_store("locks_django").inspect(made.key) is None
+
+
+def test_one_cache_is_away(
+    spare_redis_server: RedisServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What the others hold of a task is freed; the code says that there may be more."""
+    made = lock("once:reports.other:1", task="reports.other")
+    open_store("locks_django").acquire(made, 60)
+    spare_redis_server.kill()
+    moved = once(TASKS={"reports.other": {"cache": "locks_django"}})
+    with (
+        moved,
+        override_settings(CACHES=caches_at(spare_redis_server)),
+        pytest.raises(CommandError, match="Its locks are missing here") as raised,
+    ):
+        call_command("once_release", "--task", "reports.other", "--format=json")
+    told = json.loads(capsys.readouterr().out)
+    assert (raised.value.returncode, told["complete"]) == (3, False)
+    assert [each["action"] for each in told["locks"]] == ["freed"]

@@ -27,7 +27,8 @@ class Command(LockCommand):
         "Exit codes: 0 nothing is wrong, though there may be warnings; 1 something is wrong, or "
         "the lock store can't be reached; 2 wrong arguments. With --format=json: one document "
         "with 'healthy' (true or false) and 'examinations' (each with 'name', 'state': ok, "
-        "warning, wrong or not examined, 'seen' and 'advice')."
+        "warning, wrong or not examined, 'seen', 'advice' and 'cache', the alias that it is "
+        "about, if any)."
     )
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -83,4 +84,5 @@ def _as_json(name: str, finding: Finding) -> dict[str, str]:
         "state": finding.state.value,
         "seen": finding.seen,
         "advice": finding.advice,
+        "cache": finding.cache,
     }

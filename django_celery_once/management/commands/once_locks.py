@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import argparse
 import re
+from dataclasses import replace
 from typing import Any
 
 from django.core.management.base import CommandError, CommandParser
 from django.utils.text import Truncator
 
-from django_celery_once.live import look_up
-from django_celery_once.locks import Lock, Scan
+from django_celery_once import registry
+from django_celery_once.live import Found, look_up
+from django_celery_once.locks import Lock
 from django_celery_once.management.lock_command import BAD_USAGE, NOTHING, LockCommand
 from django_celery_once.management.selection import locks_of
 from django_celery_once.management.wording import (
@@ -64,7 +66,8 @@ class Command(LockCommand):
         "under --key; 2 wrong arguments or settings, or a lock store that can't list its keys; "
         "3 the lock store can't be reached. With --format=json: one document with 'locks' (each "
         "with the same keys, times in ISO 8601 and UTC, spans in seconds), 'found' (how many "
-        "there are) and 'complete' (whether the search came to its end)."
+        "there are), 'complete' (whether these are all) and 'unreachable' (the caches that did "
+        "not answer; what the others hold is listed, and the exit code is 3)."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -100,19 +103,21 @@ class Command(LockCommand):
         )
         least = options["older_than"] or 0.0
         locks = [lock for lock in found.locks if age(lock) >= least]
-        shown = Scan(tuple(locks[: options["limit"] or 100]), found.complete)
+        shown = replace(found, locks=tuple(locks[: options["limit"] or 100]))
         if options["format"] == "json":
             self.write_json(
                 {
                     "complete": shown.complete,
                     "found": len(locks),
+                    "unreachable": [error.alias for error in found.outages],
                     "locks": [as_json(lock) for lock in shown.locks],
                 }
             )
         else:
             self.write_text(shown, len(locks))
+        self.check_all_answer(found)
 
-    def under_key(self, options: dict[str, Any]) -> Scan:
+    def under_key(self, options: dict[str, Any]) -> Found:
         """Return the one lock that is asked for."""
         for name in ("older_than", "limit"):
             if options[name] is not None:
@@ -121,15 +126,19 @@ class Command(LockCommand):
         lock = look_up(options["key"])
         if lock is None:
             raise CommandError(f"There is no lock under {options['key']}.", returncode=NOTHING)
-        return Scan((lock,), complete=True)
+        return Found((lock,), listed=(lock.alias,))
 
-    def write_text(self, shown: Scan, found: int) -> None:
+    def write_text(self, shown: Found, found: int) -> None:
         """Write a table, task by task, and what the list leaves out."""
         by_task: dict[str, list[Lock]] = {}
         for lock in shown.locks:
             by_task.setdefault(lock.task, []).append(lock)
         locks = [lock for each in by_task.values() for lock in each]
-        heading, *lines = table(HEADINGS, map(_row, locks))
+        several = len(registry.aliases()) > 1
+        heading, *lines = table(
+            ("CACHE", *HEADINGS) if several else HEADINGS,
+            [(lock.alias, *_row(lock)) if several else _row(lock) for lock in locks],
+        )
         for task, its in by_task.items():
             self.stdout.write(self.style.MIGRATE_HEADING(plain(task)))
             for line in [heading, *lines[: len(its)]]:
@@ -144,12 +153,14 @@ class Command(LockCommand):
             )
         else:
             self.stdout.write(f"{found} lock{'s'[: found != 1]}.")
-        if not shown.complete:
+        if shown.cut:
             self.stdout.write(
                 self.style.WARNING(
                     "The search stopped early: there may be more. Narrow it with --task."
                 )
             )
+        for why in shown.unlisted.values():
+            self.stdout.write(self.style.WARNING(f"{why}: ask for its locks with --key."))
 
 
 def _row(lock: Lock) -> tuple[str, ...]:

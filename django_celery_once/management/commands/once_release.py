@@ -9,8 +9,8 @@ from typing import Any
 from django.core.management.base import CommandError, CommandParser
 
 from django_celery_once.exceptions import LockUnavailable
-from django_celery_once.live import free, is_living, look_up, revoke
-from django_celery_once.locks import Lock, Scan
+from django_celery_once.live import Found, free, is_living, look_up, revoke
+from django_celery_once.locks import Lock
 from django_celery_once.management.lock_command import (
     BAD_USAGE,
     NOTHING,
@@ -70,7 +70,7 @@ class Command(LockCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         """Look at the locks, ask, free them, tell."""
         self.as_json = options["format"] == "json"
-        self.outage: LockUnavailable | None = None
+        self.outages: dict[str, LockUnavailable] = {}
         found = self.find(options["key"], options["task"])
         plan = [self.intend(lock, force=options["force"]) for lock in found.locks]
         if options["dry_run"]:
@@ -79,15 +79,15 @@ class Command(LockCommand):
             if options["interactive"] and not self.as_json:
                 self.confirm(plan)
             results = self.carry_out(plan, options["reason"], revoking=options["revoke"])
-        self.tell(results, complete=found.complete, dry_run=options["dry_run"])
+        self.tell(results, found, dry_run=options["dry_run"])
 
-    def find(self, key: str | None, task: str | None) -> Scan:
+    def find(self, key: str | None, task: str | None) -> Found:
         """Return the locks that are meant, at least one."""
         if (key is None) == (task is None):
             raise CommandError("Give either a KEY or --task NAME.", returncode=BAD_USAGE)
         if key is not None:
             lock = look_up(key)
-            found = Scan(() if lock is None else (lock,), complete=True)
+            found = Found(() if lock is None else (lock,))
             missing = f"There is no lock under {key}."
         else:
             task = str(task)
@@ -98,6 +98,7 @@ class Command(LockCommand):
             found = locks_of(task)
             missing = f"There is no lock of the task {task}."
         if not found.locks:
+            self.check_all_answer(found)
             raise CommandError(f"{missing} once_locks lists those there are.", returncode=NOTHING)
         return found
 
@@ -133,12 +134,12 @@ class Command(LockCommand):
 
     def carry_out_one(self, lock: Lock, reason: str, *, revoking: bool) -> Result:
         """Free one lock as it was looked at, and revoke its task if asked to."""
-        if self.outage is not None:
+        if lock.alias in self.outages:
             return Result(lock, Action.UNKNOWN)
         try:
             last = free(lock, by=_operator(), reason=reason)
         except LockUnavailable as error:
-            self.outage = error
+            self.outages[lock.alias] = error
             return Result(lock, Action.UNKNOWN)
         if last is None:
             return Result(lock, Action.CHANGED)
@@ -151,23 +152,24 @@ class Command(LockCommand):
             return Result(last, Action.FREED, revoked=False, trouble=str(error))
         return Result(last, Action.FREED, revoked=True)
 
-    def tell(self, results: list[Result], *, complete: bool, dry_run: bool) -> None:
+    def tell(self, results: list[Result], found: Found, *, dry_run: bool) -> None:
         """Write what became of each lock; end with an error unless all was done."""
         if self.as_json:
             locks = [each.as_json() for each in results]
-            self.write_json({"dry_run": dry_run, "complete": complete, "locks": locks})
+            self.write_json({"dry_run": dry_run, "complete": found.complete, "locks": locks})
         else:
             for each in results:
                 style = self.style.SUCCESS if each.done else self.style.WARNING
                 self.stdout.write(style(each.sentence()))
-        if self.outage is not None:
-            raise CommandError(str(self.outage), returncode=UNREACHABLE) from self.outage
+        for outage in self.outages.values():
+            raise CommandError(str(outage), returncode=UNREACHABLE) from outage
+        self.check_all_answer(found)
         undone = sum(not each.done for each in results)
         if undone:
             raise CommandError(
                 f"Not done for {undone} of {len(results)}; see above.", returncode=NOTHING
             )
-        if not complete:
+        if found.cut:
             raise CommandError(
                 "The search stopped early: there may be more locks. Run it again.",
                 returncode=NOTHING,

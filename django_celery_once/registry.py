@@ -1,0 +1,83 @@
+"""The guarded tasks of this process' Celery app, and the caches that hold their locks."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from celery import current_app
+from django.conf import settings
+
+from django_celery_once.conf import conf
+from django_celery_once.task import QueueOnce
+
+#: What Celery looks at before it runs the checks (``celery.fixups.django``).
+SKIP_CHECKS = "CELERY_SKIP_CHECKS"
+
+logger = logging.getLogger(__name__)
+
+_tried_to_import = False
+
+
+def import_tasks() -> None:
+    """Import the modules of tasks as a worker does; raise what importing or defining raises."""
+    global _tried_to_import
+    _tried_to_import = True
+    with _celery_skips_checks():
+        current_app.loader.import_default_modules()
+
+
+def known_tasks() -> list[QueueOnce]:
+    """Return the guarded tasks that have been imported."""
+    return [task for task in list(current_app.tasks.values()) if isinstance(task, QueueOnce)]
+
+
+def import_tasks_once() -> None:
+    """Import them unless that has been tried; never raise.
+
+    A web process knows only the tasks that its views call, and others may have other caches.
+    """
+    if _tried_to_import:
+        return
+    try:
+        import_tasks()
+    except Exception:
+        # The check of tasks says more; a person wants to see what locks there are.
+        logger.warning("The tasks can't be imported; some may have other caches", exc_info=True)
+
+
+def aliases() -> list[str]:
+    """Return the aliases in ``CACHES`` that hold locks, that of the setting ``CACHE`` first.
+
+    One that a task names but ``CACHES`` lack holds none; the check of caches says so.
+    """
+    if len(settings.CACHES) > 1:
+        import_tasks_once()
+    return [alias for alias in users() if alias in {*settings.CACHES, conf.cache}]
+
+
+def users() -> dict[str, list[str]]:
+    """Return each alias that is to hold locks, ``CACHE`` first, with the tasks that name it."""
+    named = {name: conf.task_options(name) for name in conf.named_tasks()}
+    for task in known_tasks():
+        named[task.name] = {**task.once, **conf.task_options(task.name)}
+    found: dict[str, list[str]] = {}
+    for name, once in named.items():
+        if once.get("cache"):
+            found.setdefault(str(once["cache"]), []).append(name)
+    return {conf.cache: [], **{alias: sorted(found[alias]) for alias in sorted(found)}}
+
+
+@contextmanager
+def _celery_skips_checks() -> Iterator[None]:
+    """Keep Celery from running every check once more before it imports the tasks."""
+    before = os.environ.get(SKIP_CHECKS)
+    os.environ[SKIP_CHECKS] = "1"
+    try:
+        yield
+    finally:
+        del os.environ[SKIP_CHECKS]
+        if before is not None:
+            os.environ[SKIP_CHECKS] = before
