@@ -189,6 +189,7 @@ def open_store(alias: str) -> LockStore:
     Raise ``ImproperlyConfigured`` for an unknown alias or a client that can't hold locks.
     """
     from django_celery_once.locks.cache import CacheStore
+    from django_celery_once.locks.cluster import ClusterStore
     from django_celery_once.locks.redis import RedisStore
 
     if alias not in settings.CACHES:
@@ -197,6 +198,8 @@ def open_store(alias: str) -> LockStore:
             f"({', '.join(sorted(settings.CACHES))})"
         )
     cache = caches[alias]
+    if ClusterStore.serves(cache):
+        return ClusterStore(alias, cache)
     if RedisStore.serves(cache):
         return RedisStore(alias, cache)
     return CacheStore(alias, cache)

@@ -17,7 +17,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django_redis.cache import RedisCache
 from django_redis.client import ShardClient
 from django_redis.exceptions import ConnectionInterrupted
-from redis.exceptions import NoScriptError, RedisError
+from redis.exceptions import NoScriptError, RedisClusterException, RedisError
 
 from django_celery_once import keys
 from django_celery_once.exceptions import LockUnavailable
@@ -44,15 +44,7 @@ class RedisStore:
     def waits_forever(self) -> bool:
         """Return whether no socket time-out is set; found out without connecting."""
         pool = self._primary().connection_pool
-        given = pool.connection_kwargs
-        if "socket_timeout" in given:
-            return given["socket_timeout"] is None
-        # redis-py 8 has a time-out by default, earlier versions have none.
-        for kind in pool.connection_class.__mro__:
-            known = inspect.signature(kind.__init__).parameters.get("socket_timeout")
-            if known is not None:
-                return known.default is None
-        return True
+        return not has_time_out(pool.connection_kwargs, pool.connection_class)
 
     def address(self) -> tuple[object, ...]:
         """Return what tells the database from others; found out without connecting."""
@@ -91,8 +83,8 @@ class RedisStore:
     ) -> tuple[Start, Lock | None]:
         """Begin a run under its lease (``LockStore.start``)."""
         mode = "again" if again else "start" if counted else "turn"
-        arguments = _start_arguments(lock, lease, mode)
-        return _start(lock.key, self._run(START, lock.key, *arguments))
+        arguments = start_arguments(lock, lease, mode)
+        return found_at_start(lock.key, self._run(START, lock.key, *arguments))
 
     def renew(self, locks: Iterable[Lock], lease: float) -> list[tuple[Lock, Start]]:
         """Renew leases in one pipeline (``LockStore.renew``)."""
@@ -102,10 +94,11 @@ class RedisStore:
             pipeline.script_load(START.text)
             for lock in locks:
                 name = self._name(lock.key)
-                pipeline.evalsha(START.sha, 1, name, *_start_arguments(lock, lease, "renew"))
+                pipeline.evalsha(START.sha, 1, name, *start_arguments(lock, lease, "renew"))
             replies = pipeline.execute()[1:]
         return [
-            (lock, _start(lock.key, reply)[0]) for lock, reply in zip(locks, replies, strict=True)
+            (lock, found_at_start(lock.key, reply)[0])
+            for lock, reply in zip(locks, replies, strict=True)
         ]
 
     def release(self, lock: Lock) -> Lock | None:
@@ -146,12 +139,16 @@ class RedisStore:
         pattern = _GLOB.sub(r"\\\1", self._name(prefix or f"{keys.PREFIX}:")) + "*"
         deadline = time.monotonic() + seconds
         found: dict[str, Lock] = {}  # SCAN may name a key twice
-        cursor, ended = 0, False
+        ended = False
         with self._client(prefix or "SCAN") as client:
-            while not ended and len(found) < limit and time.monotonic() < deadline:
-                cursor, names = client.scan(cursor, match=pattern, count=1000, _type="hash")
-                found.update((lock.key, lock) for lock in self._read(client, names, base))
-                ended = not int(cursor)
+            for server in self._servers(client):
+                cursor, ended = 0, False
+                while not ended and len(found) < limit and time.monotonic() < deadline:
+                    cursor, names = server.scan(cursor, match=pattern, count=1000, _type="hash")
+                    found.update((lock.key, lock) for lock in self._read(server, names, base))
+                    ended = not int(cursor)
+                if not ended:
+                    break
         complete = ended and len(found) <= limit
         return Scan(tuple(found.values())[:limit], complete)
 
@@ -167,6 +164,10 @@ class RedisStore:
             if "token" in flat[::2]:  # not freed by now, and not somebody else's hash
                 key = f"{keys.PREFIX}:{_text(name)[len(base) :]}"
                 yield _lock(key, flat, left)
+
+    def _servers(self, client: Any) -> list[Any]:
+        """Return the clients of all servers that have locks."""
+        return [client]
 
     def _name(self, key: str) -> str:
         return str(self._cache.make_key(key))
@@ -184,7 +185,7 @@ class RedisStore:
         """Yield the primary's client; turn what it raises into ``LockUnavailable``."""
         try:
             yield self._primary()
-        except (RedisError, ConnectionInterrupted, OSError) as error:
+        except (RedisError, RedisClusterException, ConnectionInterrupted, OSError) as error:
             raise LockUnavailable(
                 f"The lock store (cache {self.alias!r}) failed at {key}: {error}",
                 alias=self.alias,
@@ -203,6 +204,18 @@ class RedisStore:
                 "DJANGO_CELERY_ONCE['CACHE']"
             )
         return client.get_client(write=True)
+
+
+def has_time_out(given: Mapping[str, Any], kind: Any) -> bool:
+    """Return whether a kind of connection, with what it is given, has a socket time-out."""
+    if "socket_timeout" in given:
+        return given["socket_timeout"] is not None
+    # redis-py 8 has a time-out by default, earlier versions have none.
+    for each in kind.__mro__:
+        known = inspect.signature(each.__init__).parameters.get("socket_timeout")
+        if known is not None:
+            return known.default is not None
+    return False
 
 
 def _ms(seconds: float) -> int:
@@ -228,7 +241,8 @@ def _fields(lock: Lock) -> list[str]:
     return [part for name, value in fields if value for part in (name, value)]
 
 
-def _start_arguments(lock: Lock, lease: float, mode: str) -> list[str | int]:
+def start_arguments(lock: Lock, lease: float, mode: str) -> list[str | int]:
+    """Return the arguments of the script ``START``; ``lease`` is in seconds."""
     started = f"{lock.started:.3f}"
     return [
         _ms(lease), mode, lock.owner, lock.token, lock.run, started, lock.worker,
@@ -236,7 +250,8 @@ def _start_arguments(lock: Lock, lease: float, mode: str) -> list[str | int]:
     ]  # fmt: skip
 
 
-def _start(key: str, reply: list[Any]) -> tuple[Start, Lock | None]:
+def found_at_start(key: str, reply: list[Any]) -> tuple[Start, Lock | None]:
+    """Read the answer of the script ``START``."""
     found = Start[_text(reply[0])]
     return found, (_lock(key, *reply[1]) if len(reply) > 1 else None)
 

@@ -1,0 +1,114 @@
+"""Locks in a Redis Cluster: each key on the server that has its slot."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterable
+from typing import Any, ClassVar
+
+from django.core.cache.backends.base import BaseCache
+from django.core.exceptions import ImproperlyConfigured
+from django_redis.cache import RedisCache
+from django_redis.pool import ConnectionFactory
+from redis.cluster import ClusterNode, RedisCluster
+from redis.connection import Connection, parse_url
+
+from django_celery_once.locks.base import Lock, Start
+from django_celery_once.locks.redis import RedisStore, found_at_start, has_time_out, start_arguments
+from django_celery_once.locks.scripts import START
+
+NODES = "CLUSTER_NODES"
+
+
+class ClusterConnectionFactory(ConnectionFactory):  # type: ignore[misc]
+    """Connect a django-redis alias to a Redis Cluster, as its ``CONNECTION_FACTORY``.
+
+    ``LOCATION`` is the URL of any server of it. ``OPTIONS["CLUSTER_NODES"]`` may name more, as
+    (host, port), of which one that lives is enough. All threads of a process share a client.
+    Raise ``ImproperlyConfigured`` for nodes that are no such pairs.
+    """
+
+    _clusters: ClassVar[dict[tuple[int, str], RedisCluster]] = {}
+    _connecting = threading.Lock()
+
+    def __init__(self, options: dict[str, Any]) -> None:
+        super().__init__(options)
+        try:
+            self._nodes = [(str(host), int(port)) for host, port in options.get(NODES, [])]
+        except (TypeError, ValueError):
+            raise ImproperlyConfigured(
+                f"OPTIONS[{NODES!r}] is {options[NODES]!r}, and has to be a list of (host, port)"
+            ) from None
+
+    def parameters(self, url: str) -> dict[str, Any]:
+        """Return what the client is made with; found out without connecting."""
+        given = self.make_connection_params(url)
+        del given["parser_class"]  # a cluster has one of its own
+        return {**parse_url(url), **given, **self.pool_cls_kwargs, **self.redis_client_cls_kwargs}
+
+    def connect(self, url: str) -> RedisCluster:
+        """Return this process' client."""
+        parameters = self.parameters(url)
+        known = (os.getpid(), repr((sorted(parameters.items(), key=str), self._nodes)))
+        with self._connecting:
+            if known not in self._clusters:
+                nodes = [ClusterNode(host, port) for host, port in self._nodes]
+                self._clusters[known] = RedisCluster(startup_nodes=nodes, **parameters)
+            return self._clusters[known]
+
+    def disconnect(self, connection: RedisCluster) -> None:
+        """Close the connections to all servers."""
+        connection.disconnect_connection_pools()
+
+
+os.register_at_fork(
+    after_in_child=lambda: setattr(ClusterConnectionFactory, "_connecting", threading.Lock())
+)
+
+
+class ClusterStore(RedisStore):
+    """Locks in the Redis Cluster of a django-redis alias with ``ClusterConnectionFactory``."""
+
+    @staticmethod
+    def serves(cache: BaseCache) -> bool:
+        """Return whether a cache is connected to a Redis Cluster."""
+        return isinstance(cache, RedisCache) and isinstance(
+            getattr(cache.client, "connection_factory", None), ClusterConnectionFactory
+        )
+
+    def waits_forever(self) -> bool:
+        """Return whether no socket time-out is set; found out without connecting."""
+        return not has_time_out(self._parameters(), Connection)
+
+    def address(self) -> tuple[object, ...]:
+        """Return where ``LOCATION`` points to; a cluster has one database."""
+        given = self._parameters()
+        return (given.get("host"), given.get("port", 6379), None, 0)
+
+    def server(self) -> dict[str, Any]:
+        """Return INFO of a primary: of one that may drop locks, where there is one."""
+        with self._client("INFO") as client:
+            told = [dict(each.info()) for each in self._servers(client)]
+        return max(told, key=lambda info: info.get("maxmemory_policy") != "noeviction")
+
+    def renew(self, locks: Iterable[Lock], lease: float) -> list[tuple[Lock, Start]]:
+        """Renew leases in one pipeline for each server (``LockStore.renew``)."""
+        locks = list(locks)
+        with self._client(f"{len(locks)} leases") as client:
+            pipeline = client.pipeline()
+            for lock in locks:  # by the script's text: any server may be new, and not have it
+                arguments = start_arguments(lock, lease, "renew")
+                pipeline.execute_command("EVAL", START.text, 1, self._name(lock.key), *arguments)
+            replies = pipeline.execute() if locks else []
+        return [
+            (lock, found_at_start(lock.key, reply)[0])
+            for lock, reply in zip(locks, replies, strict=True)
+        ]
+
+    def _servers(self, client: RedisCluster) -> list[Any]:
+        return [client.get_redis_connection(node) for node in client.get_primaries()]
+
+    def _parameters(self) -> dict[str, Any]:
+        client = self._cache.client  # type: ignore[attr-defined]
+        return dict(client.connection_factory.parameters(client._server[0]))
