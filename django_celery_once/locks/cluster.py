@@ -32,34 +32,35 @@ class ClusterConnectionFactory(ConnectionFactory):  # type: ignore[misc]
     _clusters: ClassVar[dict[tuple[int, str], RedisCluster]] = {}
     _connecting = threading.Lock()
 
-    def __init__(self, options: dict[str, Any]) -> None:
-        super().__init__(options)
-        try:
-            self._nodes = [(str(host), int(port)) for host, port in options.get(NODES, [])]
-        except (TypeError, ValueError):
-            raise ImproperlyConfigured(
-                f"OPTIONS[{NODES!r}] is {options[NODES]!r}, and has to be a list of (host, port)"
-            ) from None
-
     def parameters(self, url: str) -> dict[str, Any]:
         """Return what the client is made with; found out without connecting."""
         given = self.make_connection_params(url)
         del given["parser_class"]  # a cluster has one of its own
+        self._nodes()
         return {**parse_url(url), **given, **self.pool_cls_kwargs, **self.redis_client_cls_kwargs}
 
     def connect(self, url: str) -> RedisCluster:
         """Return this process' client."""
         parameters = self.parameters(url)
-        known = (os.getpid(), repr((sorted(parameters.items(), key=str), self._nodes)))
+        known = (os.getpid(), repr((sorted(parameters.items(), key=str), self._nodes())))
         with self._connecting:
             if known not in self._clusters:
-                nodes = [ClusterNode(host, port) for host, port in self._nodes]
+                nodes = [ClusterNode(host, port) for host, port in self._nodes()]
                 self._clusters[known] = RedisCluster(startup_nodes=nodes, **parameters)
             return self._clusters[known]
 
     def disconnect(self, connection: RedisCluster) -> None:
         """Close the connections to all servers."""
         connection.disconnect_connection_pools()
+
+    def _nodes(self) -> list[tuple[str, int]]:
+        given = self.options.get(NODES, [])
+        try:
+            return [(str(host), int(port)) for host, port in given]
+        except (TypeError, ValueError):
+            raise ImproperlyConfigured(
+                f"OPTIONS[{NODES!r}] is {given!r}, and has to be a list of (host, port)"
+            ) from None
 
 
 os.register_at_fork(

@@ -72,7 +72,7 @@ def test_the_checks_ask_nobody(cluster: Cluster) -> None:
     with override_settings(CACHES={**settings.CACHES, "locks": nodes}):
         assert ids() == ["E002"]
     with pytest.raises(ImproperlyConfigured, match=r"CLUSTER_NODES'\] is \['127.0.0.1'\]"):
-        ClusterConnectionFactory({"CLUSTER_NODES": ["127.0.0.1"]})
+        ClusterConnectionFactory({"CLUSTER_NODES": ["127.0.0.1"]}).connect("redis://127.0.0.1:1")
 
 
 def test_the_doctor_looks_at_every_server(store: LockStore, cluster: Cluster) -> None:
