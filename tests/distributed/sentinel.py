@@ -7,6 +7,7 @@ with Constellation() as redis:
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
@@ -19,7 +20,8 @@ from redis.sentinel import Sentinel
 
 from testproject.redis_server import HOST, RedisServer
 
-NAME = "once"
+#: django-redis keeps one pool for each name in a process.
+_numbers = itertools.count()
 SENTINELS, QUORUM = 3, 2
 #: Replicas that are copied to at once, not after the five seconds that wait for more of them.
 QUICK = {"repl-diskless-sync": "yes", "repl-diskless-sync-delay": "0"}
@@ -28,8 +30,9 @@ QUICK = {"repl-diskless-sync": "yes", "repl-diskless-sync-delay": "0"}
 class SentinelServer(RedisServer):
     """One sentinel, which takes a primary for dead after ``down_after`` milliseconds."""
 
-    def __init__(self, primary: RedisServer, down_after: int) -> None:
+    def __init__(self, name: str, primary: RedisServer, down_after: int) -> None:
         super().__init__()
+        self._name = name
         self._watched = primary
         self._down_after = down_after
 
@@ -40,9 +43,9 @@ class SentinelServer(RedisServer):
                 f"bind {HOST}",
                 f"port {port}",
                 f"dir {folder}",
-                f"sentinel monitor {NAME} {HOST} {self._watched.port} {QUORUM}",
-                f"sentinel down-after-milliseconds {NAME} {self._down_after}",
-                f"sentinel failover-timeout {NAME} 5000",
+                f"sentinel monitor {self._name} {HOST} {self._watched.port} {QUORUM}",
+                f"sentinel down-after-milliseconds {self._name} {self._down_after}",
+                f"sentinel failover-timeout {self._name} 2000",
             ]
             settings.write_text("\n".join(lines) + "\n")
         return [str(settings), "--sentinel"]
@@ -54,6 +57,7 @@ class Constellation:
     def __init__(
         self, replicas: int = 1, down_after: int = 500, options: Mapping[str, str] | None = None
     ) -> None:
+        self.name = f"once{next(_numbers)}"
         self._options = {**QUICK, **(options or {})}
         self._down_after = down_after
         self._count = replicas
@@ -66,7 +70,7 @@ class Constellation:
             self.replicas = [stack.enter_context(RedisServer(follows)) for _ in range(self._count)]
             wait_until(self._is_copied, "the replicas in step")
             self.sentinels = [
-                stack.enter_context(SentinelServer(self.primary, self._down_after))
+                stack.enter_context(SentinelServer(self.name, self.primary, self._down_after))
                 for _ in range(SENTINELS)
             ]
             wait_until(self._is_watched, "the sentinels acquainted", 30)
@@ -89,7 +93,7 @@ class Constellation:
         """Return an entry of CACHES with short socket time-outs; other ``OPTIONS`` are added."""
         return {
             "BACKEND": "django_redis.cache.RedisCache",
-            "LOCATION": f"redis://{NAME}/1",
+            "LOCATION": f"redis://{self.name}/1",
             "OPTIONS": {
                 "CLIENT_CLASS": "django_redis.client.SentinelClient",
                 "CONNECTION_FACTORY": "django_redis.pool.SentinelConnectionFactory",
@@ -104,7 +108,7 @@ class Constellation:
     def primary_port(self) -> int:
         """Return the port of what the sentinels take for the primary."""
         with self._sentinel() as sentinel:
-            return int(sentinel.discover_master(NAME)[1])
+            return int(sentinel.discover_master(self.name)[1])
 
     def wait_for_failover(self, seconds: float = 60) -> RedisServer:
         """Wait until another server is the primary for all sentinels, and return it."""
@@ -127,8 +131,8 @@ class Constellation:
         """Return whether each sentinel knows the others and, by INFO, the replicas."""
         for each in self.sentinels:
             with redis.Redis(HOST, each.port or 0, socket_timeout=1) as client:
-                state = client.sentinel_master(NAME)
-                replicas = client.sentinel_slaves(NAME)
+                state = client.sentinel_master(self.name)
+                replicas = client.sentinel_slaves(self.name)
             if int(state["num-other-sentinels"]) < SENTINELS - 1:
                 return False
             if len(replicas) < self._count:
@@ -143,7 +147,7 @@ class Constellation:
         for each in self.sentinels:
             if each.is_running():
                 with redis.Redis(HOST, each.port or 0, socket_timeout=1) as client:
-                    named.add(int(client.sentinel_get_master_addr_by_name(NAME)[1]))
+                    named.add(int(client.sentinel_get_master_addr_by_name(self.name)[1]))
         return named.pop() if len(named) == 1 else None
 
     def _sentinel(self) -> Sentinel:

@@ -5,9 +5,12 @@ By default it is longer than any test waits for a lock: one that is seen free wa
 
 from __future__ import annotations
 
+import json
 import os
 
 from tests.settings import *  # noqa: F403
 
 DJANGO_CELERY_ONCE["LEASE"] = float(os.environ.get("INTEGRATION_LEASE", "60"))  # noqa: F405
 INSTALLED_APPS += os.environ.get("INTEGRATION_APPS", "").split()  # noqa: F405
+if "INTEGRATION_LOCKS" in os.environ:
+    CACHES["locks"] = json.loads(os.environ["INTEGRATION_LOCKS"])  # noqa: F405
