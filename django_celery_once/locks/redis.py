@@ -187,7 +187,7 @@ class RedisStore:
             yield self._primary()
         except (RedisError, RedisClusterException, ConnectionInterrupted, OSError) as error:
             raise LockUnavailable(
-                f"The lock store (cache {self.alias!r}) failed at {key}: {error}",
+                f"The lock store (cache {self.alias!r}) failed at {key}: {str(error)[:300]}",
                 alias=self.alias,
                 key=key,
             ) from error

@@ -16,7 +16,6 @@ from types import TracebackType
 from typing import Any, Self
 
 import redis
-from redis.sentinel import Sentinel
 
 from testproject.redis_server import HOST, RedisServer
 
@@ -52,11 +51,19 @@ class SentinelServer(RedisServer):
 
 
 class Constellation:
-    """Servers under Sentinel; ``options`` are lines of redis.conf for primary and replicas."""
+    """Servers under Sentinel; ``options`` are lines of redis.conf for primary and replicas.
+
+    ``through`` makes of the primary's port that at which the replicas reach it.
+    """
 
     def __init__(
-        self, replicas: int = 1, down_after: int = 500, options: Mapping[str, str] | None = None
+        self,
+        replicas: int = 1,
+        down_after: int = 500,
+        options: Mapping[str, str] | None = None,
+        through: Callable[[int], int] = int,
     ) -> None:
+        self._through = through
         self.name = f"once{next(_numbers)}"
         self._options = {**QUICK, **(options or {})}
         self._down_after = down_after
@@ -66,7 +73,8 @@ class Constellation:
     def __enter__(self) -> Self:
         with self._stack as stack:
             self.primary = stack.enter_context(RedisServer(self._options))
-            follows = {**self._options, "replicaof": f"{HOST} {self.primary.port}"}
+            port = self._through(self.primary.port or 0)
+            follows = {**self._options, "replicaof": f"{HOST} {port}"}
             self.replicas = [stack.enter_context(RedisServer(follows)) for _ in range(self._count)]
             wait_until(self._is_copied, "the replicas in step")
             self.sentinels = [
@@ -107,8 +115,9 @@ class Constellation:
 
     def primary_port(self) -> int:
         """Return the port of what the sentinels take for the primary."""
-        with self._sentinel() as sentinel:
-            return int(sentinel.discover_master(self.name)[1])
+        port = self._agreed()
+        assert port is not None, "the sentinels do not agree"
+        return port
 
     def wait_for_failover(self, seconds: float = 60) -> RedisServer:
         """Wait until another server is the primary for all sentinels, and return it."""
@@ -149,9 +158,6 @@ class Constellation:
                 with redis.Redis(HOST, each.port or 0, socket_timeout=1) as client:
                     named.add(int(client.sentinel_get_master_addr_by_name(self.name)[1]))
         return named.pop() if len(named) == 1 else None
-
-    def _sentinel(self) -> Sentinel:
-        return Sentinel(self.addresses(), sentinel_kwargs={"socket_timeout": 1})
 
 
 def info(server: RedisServer) -> dict[str, Any]:

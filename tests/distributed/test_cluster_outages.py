@@ -96,47 +96,51 @@ def test_one_living_server_is_enough_to_begin_with(cluster: Cluster) -> None:
 
 def test_an_outage_of_the_cluster_is_not_a_duplicate() -> None:
     """Raise for every verb when the servers are gone."""
-    with Cluster() as mortal:  # noqa: SIM117 - its address is in the settings
-        with override_settings(CACHES={**settings.CACHES, "locks": mortal.cache()}):
-            store = open_store("locks")
-            many = [running(lock(f"once:t:{number}")) for number in range(20)]
-            assert [store.acquire(each, 60) for each in many] == [None] * 20
-            for server in mortal.primaries:
-                server.kill()
-            verbs: list[Callable[[], Any]] = [
-                lambda: store.acquire(lock(), 60),
-                lambda: store.start(many[0], 60),
-                lambda: store.renew(many, 60),
-                lambda: store.release(many[0]),
-                lambda: store.inspect(many[0].key),
-                lambda: store.scan(),
-                lambda: store.blocked(),
-            ]
-            for verb in verbs:
-                with pytest.raises(LockUnavailable):
-                    verb()
+    with (
+        Cluster() as mortal,
+        override_settings(CACHES={**settings.CACHES, "locks": mortal.cache()}),
+    ):
+        store = open_store("locks")
+        many = [running(lock(f"once:t:{number}")) for number in range(20)]
+        assert [store.acquire(each, 60) for each in many] == [None] * 20
+        for server in mortal.primaries:
+            server.kill()
+        verbs: list[Callable[[], Any]] = [
+            lambda: store.acquire(lock(), 60),
+            lambda: store.start(many[0], 60),
+            lambda: store.renew(many, 60),
+            lambda: store.release(many[0]),
+            lambda: store.inspect(many[0].key),
+            lambda: store.scan(),
+            lambda: store.blocked(),
+        ]
+        for verb in verbs:
+            with pytest.raises(LockUnavailable):
+                verb()
 
 
 def test_locks_outlive_a_server_with_a_replica() -> None:
     """Hold the key, refuse a second call, or say that it can't be told; then hold it again."""
-    with Cluster(replicas=True) as mortal:  # noqa: SIM117 - its address is in the settings
-        with override_settings(CACHES={**settings.CACHES, "locks": mortal.cache()}):
-            store = open_store("locks")
-            many = [lock(f"once:t:{number}") for number in range(60)]
-            assert [store.acquire(each, 60) for each in many] == [None] * 60
-            mortal.wait_for_copies()
-            mortal.primaries[1].kill()
-            outages = 0
+    with (
+        Cluster(replicas=True) as mortal,
+        override_settings(CACHES={**settings.CACHES, "locks": mortal.cache()}),
+    ):
+        store = open_store("locks")
+        many = [lock(f"once:t:{number}") for number in range(60)]
+        assert [store.acquire(each, 60) for each in many] == [None] * 60
+        mortal.wait_for_copies()
+        mortal.primaries[1].kill()
+        outages = 0
 
-            def all_refused() -> bool:
-                nonlocal outages
-                try:
-                    holders = [store.acquire(lock(each.key), 60) for each in many]
-                except LockUnavailable:
-                    outages += 1
-                    return False
-                assert [each and each.owner for each in holders] == [each.owner for each in many]
-                return True
+        def all_refused() -> bool:
+            nonlocal outages
+            try:
+                holders = [store.acquire(lock(each.key), 60) for each in many]
+            except LockUnavailable:
+                outages += 1
+                return False
+            assert [each and each.owner for each in holders] == [each.owner for each in many]
+            return True
 
-            wait_until(all_refused, "all locks refused again", 60)
-            assert None not in [store.release(each) for each in many]
+        wait_until(all_refused, "all locks refused again", 60)
+        assert None not in [store.release(each) for each in many]
