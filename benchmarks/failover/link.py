@@ -29,7 +29,7 @@ class Link:
         return own
 
     def stall(self) -> None:
-        """Let nothing come back any more."""
+        """Let nothing through any more, in either direction."""
         self._open.clear()
 
     def cut(self) -> None:
@@ -54,6 +54,7 @@ class Link:
     def _forward(self, source: socket.socket, target: socket.socket) -> None:
         with suppress(OSError):
             while data := source.recv(65536):
+                self._open.wait()
                 target.sendall(data)
 
     def _take(self, source: socket.socket, late: queue.Queue[tuple[float, bytes]]) -> None:

@@ -15,6 +15,14 @@ from django_celery_once.keys import key_prefix
 from django_celery_once.locks import LockStore, open_store
 from django_celery_once.locks.redis import RedisStore
 
+#: Keys to look at, of which a Redis Cluster has some elsewhere for a client that knows of none.
+KEYS = 20
+ADVICE = "Start the server, or correct the alias that DJANGO_CELERY_ONCE['CACHE'] names."
+CLUSTER_ADVICE = (
+    "The server is one of a Redis Cluster: set CONNECTION_FACTORY in the alias' OPTIONS to "
+    "'django_celery_once.locks.cluster.ClusterConnectionFactory'."
+)
+
 Examination = Callable[[], Finding | Iterable[Finding]]
 
 ON_STORES: dict[str, Callable[[LockStore], Finding]] = {
@@ -48,9 +56,11 @@ def examine() -> Iterator[tuple[str, Finding]]:
 def _examine_store() -> Iterator[tuple[str, Finding]]:
     try:
         opened = open_store(conf.cache)
-        opened.inspect(f"{key_prefix('once_doctor')}nobody")
+        for number in range(KEYS):
+            opened.inspect(f"{key_prefix('once_doctor')}{number}")
     except (LockUnavailable, ImproperlyConfigured) as error:
-        advice = "Start the server, or correct the alias that DJANGO_CELERY_ONCE['CACHE'] names."
+        moved = type(error.__cause__).__name__ == "MovedError" or "MOVED" in str(error)
+        advice = CLUSTER_ADVICE if moved else ADVICE
         yield "lock store", wrong(str(error), advice)
         for name in (*ON_STORES, *ON_SERVERS):
             yield name, not_examined("The lock store does not answer.")

@@ -12,6 +12,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.test import override_settings
 
 from django_celery_once import LockUnavailable, keys
+from django_celery_once.doctor.examinations import examine
 from django_celery_once.doctor.findings import State
 from django_celery_once.doctor.server import examine_eviction
 from django_celery_once.doctor.store import examine_round_trip
@@ -84,6 +85,15 @@ def test_the_doctor_looks_at_every_server(store: LockStore, cluster: Cluster) ->
         client.config_set("maxmemory-policy", "allkeys-lru")
         assert examine_eviction(store.server()).state is State.WARNING
         client.config_set("maxmemory-policy", "noeviction")
+
+
+def test_the_doctor_knows_a_cluster_behind_a_plain_client(cluster: Cluster) -> None:
+    """Say what is missing, though a third of the keys can be had."""
+    plain = cluster.cache(CONNECTION_FACTORY="django_redis.pool.ConnectionFactory")
+    with override_settings(CACHES={**settings.CACHES, "locks": plain}):
+        found = dict(examine())["lock store"]
+    assert found.state is State.WRONG
+    assert "ClusterConnectionFactory" in found.advice
 
 
 def test_one_living_server_is_enough_to_begin_with(cluster: Cluster) -> None:
