@@ -67,7 +67,7 @@ def test_a_cluster_works_as_written(tmp_path: Path) -> None:
 
 def test_the_lines_for_servers_are_theirs() -> None:
     """Start servers with them; Sentinel's are those of the tests."""
-    lines = re.findall(r"^(maxmemory-policy|min-replicas-[\w-]+) (\S+)$", TEXT, re.MULTILINE)
+    lines = re.findall(r"^ *(maxmemory-policy|min-replicas-[\w-]+) (\S+)$", TEXT, re.MULTILINE)
     assert len(lines) == 3
     with RedisServer(dict(lines)) as server:
         assert server.is_running()
