@@ -25,7 +25,7 @@ TEST_READY := $(VENV)/.ready-test
 PACKAGING := setup.cfg pyproject.toml
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test coverage chaos databases bench-admin messages matrix wheel clean \
+.PHONY: help demo test coverage chaos databases bench-admin bench-failover messages matrix wheel clean \
 	lint lint-style lint-format lint-types lint-imports lint-migrations lint-upgrade
 
 help: ## Show this list
@@ -53,6 +53,9 @@ databases: $(TEST_READY) ## Run the tests on PostgreSQL and on MariaDB instead o
 
 bench-admin: $(TEST_READY) ## Time the admin's pages on PostgreSQL with 2,000,000 incidents (ARGS="--incidents 100000")
 	@$(BIN)/python -m benchmarks.admin $(ARGS)
+
+bench-failover: $(TEST_READY) ## Count the locks that a failover of Redis loses, and time it (ARGS="--rounds 2")
+	@$(BIN)/python -m benchmarks.failover $(ARGS)
 
 messages: $(TEST_READY) ## Gather the package's texts into the catalogues for translators, and compile these
 	@$(BIN)/python scripts/catalogues

@@ -160,14 +160,18 @@ class RedisServer:
         if self._process is not None and self.is_running():
             self._process.send_signal(number)
 
-    def _start_on(self, executable: Path, port: int, folder: Path) -> bool:
+    def _arguments(self, port: int, folder: Path) -> list[str]:
+        """Return the words behind ``redis-server``, for a start on a port."""
         arguments = ["--bind", HOST, "--port", str(port), "--dir", str(folder)]
         for name, value in self.options.items():
-            arguments += [f"--{name}", value]
+            arguments += [f"--{name}", *(value.split() or [""])]
+        return arguments
+
+    def _start_on(self, executable: Path, port: int, folder: Path) -> bool:
         with self._log(folder).open("ab") as log:
             # A session of its own: Ctrl-C in the terminal is the owner's to answer.
             self._process = subprocess.Popen(
-                [str(executable), *arguments],
+                [str(executable), *self._arguments(port, folder)],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
@@ -201,8 +205,9 @@ def _server_info(port: int) -> bytes:
     answer = b""
     try:
         with socket.create_connection((HOST, port), timeout=1) as connection:
-            connection.sendall(b"INFO server\r\nQUIT\r\n")
-            while chunk := connection.recv(4096):
+            connection.sendall(b"INFO server\r\n")
+            # To the end of the section: QUIT, which would end it, is unknown to a sentinel.
+            while not answer.endswith(b"\r\n\r\n") and (chunk := connection.recv(4096)):
                 answer += chunk
     except OSError:
         return b""

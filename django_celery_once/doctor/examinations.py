@@ -17,6 +17,17 @@ from django_celery_once.keys import key_prefix
 from django_celery_once.locks import LockStore, open_store
 from django_celery_once.locks.redis import RedisStore
 
+#: Keys to look at, of which a Redis Cluster has some elsewhere for a client that knows of none.
+KEYS = 20
+ADVICE = (
+    "Start the server, or correct the alias that DJANGO_CELERY_ONCE['CACHE'], or the "
+    "once['cache'] of a task, names."
+)
+CLUSTER_ADVICE = (
+    "The server is one of a Redis Cluster: set CONNECTION_FACTORY in the alias' OPTIONS to "
+    "'django_celery_once.locks.cluster.ClusterConnectionFactory'."
+)
+
 Examination = Callable[[], Finding | Iterable[Finding]]
 
 ON_STORES: dict[str, Callable[[LockStore], Finding]] = {
@@ -73,12 +84,11 @@ def _examine_neighbours() -> Iterator[Finding]:
 def _examine_store(alias: str) -> Iterator[tuple[str, Finding]]:
     try:
         opened = open_store(alias or conf.cache)
-        opened.inspect(f"{key_prefix('once_doctor')}nobody")
+        for number in range(KEYS):
+            opened.inspect(f"{key_prefix('once_doctor')}{number}")
     except (LockUnavailable, ImproperlyConfigured) as error:
-        advice = (
-            "Start the server, or correct the alias that DJANGO_CELERY_ONCE['CACHE'], or the "
-            "once['cache'] of a task, names."
-        )
+        moved = type(error.__cause__).__name__ == "MovedError" or "MOVED" in str(error)
+        advice = CLUSTER_ADVICE if moved else ADVICE
         yield "lock store", wrong(str(error), advice)
         for name in (*ON_STORES, *ON_SERVERS):
             yield name, not_examined("The lock store does not answer.")

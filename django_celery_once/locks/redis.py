@@ -18,7 +18,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django_redis.cache import RedisCache
 from django_redis.client import ShardClient
 from django_redis.exceptions import ConnectionInterrupted
-from redis.exceptions import RedisError
+from redis.exceptions import RedisClusterException, RedisError
 
 from django_celery_once import keys
 from django_celery_once.exceptions import LockUnavailable
@@ -36,7 +36,7 @@ from django_celery_once.locks.scripts import (
 
 #: The set of the keys whose locks have follow-ups.
 _FOLLOWED = "once-followed"
-_FAILURES = (RedisError, ConnectionInterrupted, OSError)
+_FAILURES = (RedisError, RedisClusterException, ConnectionInterrupted, OSError)
 _GLOB = re.compile(r"([*?\[\]\\])")
 
 
@@ -55,15 +55,7 @@ class RedisStore:
     def waits_forever(self) -> bool:
         """Return whether no socket time-out is set; found out without connecting."""
         pool = self._primary().connection_pool
-        given = pool.connection_kwargs
-        if "socket_timeout" in given:
-            return given["socket_timeout"] is None
-        # redis-py 8 has a time-out by default, earlier versions have none.
-        for kind in pool.connection_class.__mro__:
-            known = inspect.signature(kind.__init__).parameters.get("socket_timeout")
-            if known is not None:
-                return known.default is None
-        return True
+        return not has_time_out(pool.connection_kwargs, pool.connection_class)
 
     def address(self) -> tuple[object, ...]:
         """Return what tells the database from others; found out without connecting."""
@@ -114,11 +106,11 @@ class RedisStore:
         found = self._run_many(
             START, [(lock.key, _start_arguments(lock, lease, "renew")) for lock in others]
         )
-        starts = {
-            id(lock): _start(self.alias, lock.key, reply)[0]
-            for lock, reply in zip(others, found, strict=True)
-        }
-        return [(lock, starts.get(id(lock), Start.MINE)) for lock in locks]
+        said = (_start(self.alias, "", reply)[0] for reply in found)
+        return [
+            (lock, Start.MINE if done else next(said))
+            for lock, done in zip(locks, renewed, strict=True)
+        ]
 
     def release(self, lock: Lock) -> Lock | None:
         """Compare and delete (``LockStore.release``)."""
@@ -158,12 +150,16 @@ class RedisStore:
         pattern = _GLOB.sub(r"\\\1", self._name(prefix or f"{keys.PREFIX}:")) + "*"
         deadline = time.monotonic() + seconds
         found: dict[str, Lock] = {}  # SCAN may name a key twice
-        cursor, ended = 0, False
+        ended = False
         with self._client(prefix or "SCAN") as client:
-            while not ended and len(found) < limit and time.monotonic() < deadline:
-                cursor, names = client.scan(cursor, match=pattern, count=1000, _type="hash")
-                found.update((lock.key, lock) for lock in self._read(client, names, base))
-                ended = not int(cursor)
+            for server in self._servers(client):
+                cursor, ended = 0, False
+                while not ended and len(found) < limit and time.monotonic() < deadline:
+                    cursor, names = server.scan(cursor, match=pattern, count=1000, _type="hash")
+                    found.update((lock.key, lock) for lock in self._read(server, names, base))
+                    ended = not int(cursor)
+                if not ended:
+                    break
         complete = ended and len(found) <= limit
         return Scan(tuple(found.values())[:limit], complete)
 
@@ -179,6 +175,10 @@ class RedisStore:
             if "token" in record:  # not freed by now, and not somebody else's hash
                 key = f"{keys.PREFIX}:{_text(name)[len(base) :]}"
                 yield _lock(self.alias, key, record, left)
+
+    def _servers(self, client: Any) -> list[Any]:
+        """Return the clients of all servers that have locks."""
+        return [client]
 
     def _name(self, key: str) -> str:
         return str(self._cache.make_key(key))
@@ -206,7 +206,7 @@ class RedisStore:
 
     def _unavailable(self, key: str, error: Exception) -> LockUnavailable:
         return LockUnavailable(
-            f"The lock store (cache {self.alias!r}) failed at {key}: {error}",
+            f"The lock store (cache {self.alias!r}) failed at {key}: {str(error)[:300]}",
             alias=self.alias,
             key=key,
         )
@@ -225,6 +225,18 @@ class RedisStore:
         return client.get_client(write=True)
 
 
+def has_time_out(given: Mapping[str, Any], kind: Any) -> bool:
+    """Return whether a kind of connection, with what it is given, has a socket time-out."""
+    if "socket_timeout" in given:
+        return given["socket_timeout"] is not None
+    # redis-py 8 has a time-out by default, earlier versions have none.
+    for each in kind.__mro__:
+        known = inspect.signature(each.__init__).parameters.get("socket_timeout")
+        if known is not None:
+            return known.default is not None
+    return False
+
+
 def _ms(seconds: float) -> int:
     return max(1, round(seconds * 1000))
 
@@ -236,7 +248,7 @@ def _fields(lock: Lock) -> list[str]:
         ("token", lock.token),
         ("run", lock.run),
         ("phase", lock.phase.value),
-        ("task", lock.task),
+        ("task", "" if lock.task == _task_in(lock.key) else lock.task),
         ("since", f"{lock.since:.3f}"),
         ("started", f"{lock.started:.3f}" if lock.started else ""),
         ("worker", lock.worker),
@@ -249,6 +261,7 @@ def _fields(lock: Lock) -> list[str]:
 
 
 def _start_arguments(lock: Lock, lease: float, mode: str) -> list[str | int]:
+    """Return the arguments of the script ``START``; ``lease`` is in seconds."""
     started = f"{lock.started:.3f}"
     return [
         _ms(lease), mode, lock.owner, lock.token, lock.run, started, lock.worker,
@@ -282,7 +295,7 @@ def _record(alias: str, key: str, fields: Mapping[str, Any], left: int) -> Lock:
         token=fields["token"],
         run=fields.get("run", ""),
         phase=Phase(fields["phase"]),
-        task=fields.get("task", ""),
+        task=fields.get("task") or _task_in(key),
         since=float(fields["since"]),
         started=float(fields.get("started", 0)),
         worker=fields.get("worker", ""),
@@ -297,6 +310,11 @@ def _record(alias: str, key: str, fields: Mapping[str, Any], left: int) -> Lock:
         seen=float(fields.get("seen", 0)),
         alias=alias,
     )
+
+
+def _task_in(key: str) -> str:
+    """Return the name of the task as a key spells it, which a record need not say again."""
+    return key[len(keys.PREFIX) + 1 :].rpartition(":")[0]
 
 
 def _text(value: bytes | str) -> str:

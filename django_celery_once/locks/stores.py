@@ -8,6 +8,7 @@ from django.core.exceptions import ImproperlyConfigured
 
 from django_celery_once.locks.base import LockStore
 from django_celery_once.locks.cache import CacheStore
+from django_celery_once.locks.cluster import ClusterStore
 from django_celery_once.locks.redis import RedisStore
 
 
@@ -25,4 +26,8 @@ def open_store(alias: str) -> LockStore:
             f"Locks are to be in {alias!r}, which is not in CACHES "
             f"({', '.join(sorted(settings.CACHES))})"
         ) from error
-    return RedisStore(alias, cache) if RedisStore.serves(cache) else CacheStore(alias, cache)
+    if ClusterStore.serves(cache):
+        return ClusterStore(alias, cache)
+    if RedisStore.serves(cache):
+        return RedisStore(alias, cache)
+    return CacheStore(alias, cache)

@@ -16,3 +16,5 @@ if "INTEGRATION_SECOND_STORE" in os.environ:
     second = {"LOCATION": os.environ["INTEGRATION_SECOND_STORE"]}
     CACHES["second"] = {**CACHES["locks"], **second}  # noqa: F405
 INSTALLED_APPS += os.environ.get("INTEGRATION_APPS", "").split()  # noqa: F405
+if "INTEGRATION_LOCKS" in os.environ:
+    CACHES["locks"] = json.loads(os.environ["INTEGRATION_LOCKS"])  # noqa: F405

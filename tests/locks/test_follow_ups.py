@@ -6,6 +6,7 @@ import time
 from dataclasses import replace
 
 from django_celery_once.locks import Lock, LockStore, Phase, Start
+from django_celery_once.locks.redis import RedisStore
 from tests.locks.stores import lock, running
 from tests.locks.test_contract import found, store, wait_until
 
@@ -160,7 +161,7 @@ def test_blocked_locks_are_found(store: LockStore) -> None:
     assert store.blocked() == []
     wait_until(lambda: found(store, run.key).blocks)
     names = [each.key for each in store.blocked()]
-    assert names == ([run.key] if type(store).__name__ == "RedisStore" else [])
+    assert names == ([run.key] if isinstance(store, RedisStore) else [])
     store.release(run)
     assert store.blocked() == []
 

@@ -52,7 +52,7 @@ def test_words_arrive_as_they_are(client: Any, word: str | int) -> None:
 @pytest.mark.parametrize("words", [("EVAL", "é", 1), ("EVAL", "e", 1)])
 def test_packed_as_redis_py_packs(words: tuple[str | int, ...]) -> None:
     """Send the bytes that the client itself would send."""
-    connection: Any = redis.Connection()  # type: ignore[no-untyped-call]
+    connection: Any = redis.Connection()
     assert wire.packed(*words) == b"".join(connection.pack_command(*words))
 
 
