@@ -1,0 +1,69 @@
+"""The Celery application of a soak and its short tasks, which tell the referee what they do."""
+
+from __future__ import annotations
+
+import os
+import time
+
+from celery import Celery
+
+from django_celery_once import QueueOnce
+from tests.integration.referee import note
+
+#: Seconds that a run takes.
+RUN = 0.15
+
+app = Celery("soak")
+app.conf.update(
+    broker_url=os.environ.get("SOAK_BROKER", "memory://"),
+    result_backend=os.environ.get("SOAK_RESULTS", "disabled://"),
+    result_expires=60,
+    task_default_queue="soak",
+    broker_transport_options={"visibility_timeout": 20},
+    broker_connection_retry_on_startup=True,
+    worker_prefetch_multiplier=1,
+)
+
+
+def _play(task: QueueOnce, name: str) -> None:
+    task_id = task.request.id or ""
+    note(name, "start", task_id)
+    try:
+        time.sleep(RUN)
+    finally:
+        note(name, "end", task_id)
+
+
+@app.task(bind=True, base=QueueOnce)
+def early(self: QueueOnce, name: str) -> None:
+    """Sleep; acknowledged before it runs."""
+    _play(self, name)
+
+
+@app.task(bind=True, base=QueueOnce, acks_late=True)
+def late(self: QueueOnce, name: str) -> None:
+    """Sleep; acknowledged after it ran."""
+    _play(self, name)
+
+
+@app.task(bind=True, base=QueueOnce)
+def failing(self: QueueOnce, name: str) -> None:
+    """Sleep and fail."""
+    _play(self, name)
+    raise ValueError(name)
+
+
+@app.task(bind=True, base=QueueOnce, max_retries=1)
+def retried(self: QueueOnce, name: str) -> None:
+    """Sleep, and once more a second later."""
+    _play(self, name)
+    if not self.request.retries:
+        raise self.retry(countdown=1)
+
+
+TASKS: dict[str, QueueOnce] = {
+    "early": early,
+    "late": late,
+    "failing": failing,
+    "retried": retried,
+}
