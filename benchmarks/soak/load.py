@@ -24,7 +24,10 @@ SENDERS = 4
 
 
 class Load:
-    """Senders of requests, for the length of a block; ``accepted`` has the ids of the tasks and when each was queued."""
+    """Senders of requests, for the length of a block.
+
+    ``accepted`` has the ids of the tasks and when each was queued.
+    """
 
     def __init__(self, address: str, rate: float, seed: int) -> None:
         self.answers: Counter[str] = Counter()

@@ -6,6 +6,7 @@ import inspect
 import re
 import secrets
 import time
+import traceback
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -26,6 +27,7 @@ from django_celery_once.locks.scripts import ACQUIRE, INSPECT, RELEASE, SHORTEN,
 
 #: The set of the keys whose locks have follow-ups.
 _FOLLOWED = "once-followed"
+_OUTAGES = (RedisError, ConnectionInterrupted, OSError)
 _GLOB = re.compile(r"([*?\[\]\\])")
 
 
@@ -175,16 +177,22 @@ class RedisStore:
         with self._client(key) as client:
             name = self._name(key)
             try:
-                return client.evalsha(script.sha, 1, name, *arguments)
-            except NoScriptError:
-                return client.eval(script.text, 1, name, *arguments)
+                return _evaluate(client, script, name, arguments)
+            except Exception as error:
+                if not _stumbled(error):
+                    raise
+                return _evaluate(client, script, name, arguments)
 
     @contextmanager
     def _client(self, key: str) -> Iterator[Any]:
         """Yield the primary's client; turn what it raises into ``LockUnavailable``."""
+        client = None
         try:
-            yield self._primary()
-        except (RedisError, ConnectionInterrupted, OSError) as error:
+            client = self._primary()
+            yield client
+        except Exception as error:
+            if not isinstance(error, _OUTAGES) and (client is None or not _stumbled(error)):
+                raise
             raise LockUnavailable(
                 f"The lock store (cache {self.alias!r}) failed at {key}: {error}",
                 alias=self.alias,
@@ -203,6 +211,25 @@ class RedisStore:
                 "DJANGO_CELERY_ONCE['CACHE']"
             )
         return client.get_client(write=True)
+
+
+def _evaluate(client: Any, script: Script, name: str, arguments: Sequence[str | int]) -> Any:
+    try:
+        return client.evalsha(script.sha, 1, name, *arguments)
+    except NoScriptError:
+        return client.eval(script.text, 1, name, *arguments)
+
+
+def _stumbled(error: Exception) -> bool:
+    """Return whether redis-py met a connection that another thread has closed meanwhile.
+
+    At the end of a request, django-redis' CLOSE_CONNECTION closes those of all threads, also
+    where one waits for its answer; redis-py then fails on what is no longer there.
+    """
+    if isinstance(error, _OUTAGES):
+        return False
+    frames = [frame for frame, _line in traceback.walk_tb(error.__traceback__)]
+    return str(frames[-1].f_globals.get("__name__", "")).startswith("redis.")
 
 
 def _ms(seconds: float) -> int:
