@@ -29,9 +29,14 @@ def _client() -> redis.Redis:
 
 def note(name: str, event: str, task_id: str) -> None:
     """Write down that a run of the call ``name`` did something."""
-    entry = Entry(name, event, task_id, os.getpid(), time.time())
     with _client() as client:
-        client.rpush(_LIST, json.dumps(asdict(entry)))
+        write(client, name, event, task_id)
+
+
+def write(client: redis.Redis, name: str, event: str, task_id: str) -> None:
+    """Do so through a client that is there already."""
+    entry = Entry(name, event, task_id, os.getpid(), time.time())
+    client.rpush(_LIST, json.dumps(asdict(entry)))
 
 
 def entries(name: str) -> list[Entry]:
