@@ -12,7 +12,7 @@ from benchmarks.soak.sampler import Sample
 WARM_UP = 0.1
 #: A process may have grown by this share of its memory, or by so many bytes; by this many
 #: descriptors, threads and connections.
-MOST_SHARE, MOST_BYTES, MOST_COUNT = 0.05, 4 * 2**20, 1.0
+MOST_SHARE, MOST_BYTES, MOST_COUNT = 0.05, 4 * 2**20, 2
 
 MEASURES = ("rss", "fds", "threads", "locks")
 
