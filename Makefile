@@ -25,7 +25,8 @@ TEST_READY := $(VENV)/.ready-test
 PACKAGING := setup.cfg pyproject.toml
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test coverage chaos databases bench-admin bench-failover messages matrix wheel clean \
+.PHONY: help demo test coverage chaos databases bench-admin bench-failover bench-soak messages \
+	matrix wheel clean \
 	lint lint-style lint-format lint-types lint-imports lint-migrations lint-upgrade
 
 help: ## Show this list
@@ -50,6 +51,9 @@ databases: $(TEST_READY) ## Run the tests on PostgreSQL and on MariaDB instead o
 	        --ignore=tests/browser --ignore=tests/chaos --ignore=tests/integration \
 	        --ignore=tests/test_databases.py $(ARGS) || exit 1; \
 	done
+
+bench-soak: $(TEST_READY) ## Load a site and its workers for 10 minutes, with kills; does anything grow? (ARGS="--minutes 30")
+	@$(BIN)/python -m benchmarks.soak $(ARGS)
 
 bench-admin: $(TEST_READY) ## Time the admin's pages on PostgreSQL with 2,000,000 incidents (ARGS="--incidents 100000")
 	@$(BIN)/python -m benchmarks.admin $(ARGS)

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import inspect
-import json
 import os
 import re
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from typing import Any
 
 from django.core.cache.backends.base import BaseCache
@@ -23,7 +21,16 @@ from redis.exceptions import RedisClusterException, RedisError
 from django_celery_once import keys
 from django_celery_once.exceptions import LockUnavailable
 from django_celery_once.locks import wire
-from django_celery_once.locks.base import Lock, Phase, Scan, Start, released
+from django_celery_once.locks.base import Lock, Scan, Start, released
+from django_celery_once.locks.records import (
+    fields_of,
+    found_at_start,
+    lock_of,
+    milliseconds,
+    start_words,
+    text_of,
+    told,
+)
 from django_celery_once.locks.scripts import (
     ACQUIRE,
     INSPECT,
@@ -80,10 +87,12 @@ class RedisStore:
         old = ("", "") if replacing is None else (replacing.token, replacing.run)
         how = (int(counted), "follow" if follow else "", lock.call, f"{time.time():.3f}")
         who = (lock.owner, lock.token)
-        found = self._run(ACQUIRE, lock.key, _ms(timeout), *old, *who, *how, *_fields(lock))
+        found = self._run(
+            ACQUIRE, lock.key, milliseconds(timeout), *old, *who, *how, *fields_of(lock)
+        )
         if found is None:
             return None
-        holder = _told(self.alias, lock.key, found)
+        holder = told(self.alias, lock.key, found)
         if follow and holder.follow_up is not None and holder.follow_up.owner == lock.owner:
             with self._client(lock.key) as client:
                 client.sadd(self._name(_FOLLOWED), lock.key)
@@ -94,19 +103,19 @@ class RedisStore:
     ) -> tuple[Start, Lock | None]:
         """Begin a run under its lease (``LockStore.start``)."""
         mode = "again" if again else "start" if counted else "turn"
-        arguments = _start_arguments(lock, lease, mode)
-        return _start(self.alias, lock.key, self._run(START, lock.key, *arguments))
+        arguments = start_words(lock, lease, mode)
+        return found_at_start(self.alias, lock.key, self._run(START, lock.key, *arguments))
 
     def renew(self, locks: Iterable[Lock], lease: float) -> list[tuple[Lock, Start]]:
         """Renew leases in one pipeline (``LockStore.renew``)."""
-        locks, ms, now = list(locks), _ms(lease), f"{time.time():.3f}"
+        locks, ms, now = list(locks), milliseconds(lease), f"{time.time():.3f}"
         calls = [(lock.key, (ms, lock.token, lock.run, now)) for lock in locks]
         renewed = self._run_many(RENEW, calls)
         others = [lock for lock, done in zip(locks, renewed, strict=True) if not done]
         found = self._run_many(
-            START, [(lock.key, _start_arguments(lock, lease, "renew")) for lock in others]
+            START, [(lock.key, start_words(lock, lease, "renew")) for lock in others]
         )
-        said = (_start(self.alias, "", reply)[0] for reply in found)
+        said = (found_at_start(self.alias, "", reply)[0] for reply in found)
         return [
             (lock, Start.MINE if done else next(said))
             for lock, done in zip(locks, renewed, strict=True)
@@ -118,12 +127,12 @@ class RedisStore:
             raise ValueError(f"releasing {lock.key} needs the token it was acquired with")
         token = os.urandom(8).hex()
         found = self._run(RELEASE, lock.key, lock.token, lock.run, token)
-        return None if found is None else released(_told(self.alias, lock.key, found), token)
+        return None if found is None else released(told(self.alias, lock.key, found), token)
 
     def blocked(self) -> list[Lock]:
         """Look at the locks that have follow-ups (``LockStore.blocked``)."""
         with self._client(_FOLLOWED) as client:
-            names = [_text(key) for key in client.smembers(self._name(_FOLLOWED))]
+            names = [text_of(key) for key in client.smembers(self._name(_FOLLOWED))]
             found = {key: self.inspect(key) for key in names}
             done = [key for key, held in found.items() if held is None or held.follow_up is None]
             if done:
@@ -132,17 +141,17 @@ class RedisStore:
 
     def shorten(self, lock: Lock, seconds: float) -> bool:
         """Compare and set the time left (``LockStore.shorten``)."""
-        return bool(self._run(SHORTEN, lock.key, lock.token, lock.run, _ms(seconds)))
+        return bool(self._run(SHORTEN, lock.key, lock.token, lock.run, milliseconds(seconds)))
 
     def force_release(self, key: str) -> Lock | None:
         """Delete whoever holds it (``LockStore.force_release``)."""
         found = self._run(RELEASE, key, "", "", "")
-        return None if found is None else _told(self.alias, key, found)
+        return None if found is None else told(self.alias, key, found)
 
     def inspect(self, key: str) -> Lock | None:
         """Read one lock (``LockStore.inspect``)."""
         found = self._run(INSPECT, key)
-        return None if found is None else _told(self.alias, key, found)
+        return None if found is None else told(self.alias, key, found)
 
     def scan(self, prefix: str = "", limit: int = 1000, seconds: float = 1.5) -> Scan:
         """Walk the keys with SCAN (``LockStore.scan``)."""
@@ -171,10 +180,10 @@ class RedisStore:
             pipeline.pttl(name)
         replies = pipeline.execute() if wanted else []
         for name, fields, left in zip(wanted, replies[::2], replies[1::2], strict=True):
-            record = {_text(field): _text(value) for field, value in fields.items()}
+            record = {text_of(field): text_of(value) for field, value in fields.items()}
             if "token" in record:  # not freed by now, and not somebody else's hash
-                key = f"{keys.PREFIX}:{_text(name)[len(base) :]}"
-                yield _lock(self.alias, key, record, left)
+                key = f"{keys.PREFIX}:{text_of(name)[len(base) :]}"
+                yield lock_of(self.alias, key, record, left)
 
     def _servers(self, client: Any) -> list[Any]:
         """Return the clients of all servers that have locks."""
@@ -199,10 +208,14 @@ class RedisStore:
     @contextmanager
     def _client(self, key: str) -> Iterator[Any]:
         """Yield the primary's client; turn what it raises into ``LockUnavailable``."""
+        client = None
         try:
-            yield self._primary()
-        except _FAILURES as error:
-            raise self._unavailable(key, error) from error
+            client = self._primary()
+            yield client
+        except Exception as error:
+            if isinstance(error, _FAILURES) or (client is not None and wire.stumbled(error)):
+                raise self._unavailable(key, error) from error
+            raise
 
     def _unavailable(self, key: str, error: Exception) -> LockUnavailable:
         return LockUnavailable(
@@ -235,87 +248,3 @@ def has_time_out(given: Mapping[str, Any], kind: Any) -> bool:
         if known is not None:
             return known.default is not None
     return False
-
-
-def _ms(seconds: float) -> int:
-    return max(1, round(seconds * 1000))
-
-
-def _fields(lock: Lock) -> list[str]:
-    """Return the hash's fields and values, flat; empty ones take no room."""
-    fields = [
-        ("owner", lock.owner),
-        ("token", lock.token),
-        ("run", lock.run),
-        ("phase", lock.phase.value),
-        ("task", "" if lock.task == _task_in(lock.key) else lock.task),
-        ("since", f"{lock.since:.3f}"),
-        ("started", f"{lock.started:.3f}" if lock.started else ""),
-        ("worker", lock.worker),
-        ("requester", lock.requester),
-        ("label", lock.label),
-        ("hits", str(lock.hits or "")),
-        ("until", lock.until),
-    ]
-    return [part for name, value in fields if value for part in (name, value)]
-
-
-def _start_arguments(lock: Lock, lease: float, mode: str) -> list[str | int]:
-    """Return the arguments of the script ``START``; ``lease`` is in seconds."""
-    started = f"{lock.started:.3f}"
-    return [
-        _ms(lease), mode, lock.owner, lock.token, lock.run, started, lock.worker,
-        lock.previous, f"{time.time():.3f}", *_fields(lock)
-    ]  # fmt: skip
-
-
-def _start(alias: str, key: str, reply: bytes | str) -> tuple[Start, Lock | None]:
-    word, _blank, record = _text(reply).partition(" ")
-    return Start[word], (_told(alias, key, record) if record else None)
-
-
-def _told(alias: str, key: str, reply: bytes | str) -> Lock:
-    """Return the lock whose record a script tells."""
-    record = json.loads(_text(reply))
-    return _lock(alias, key, record, record["pttl"])
-
-
-def _lock(alias: str, key: str, record: Mapping[str, Any], left: int) -> Lock:
-    held = _record(alias, key, record, left)
-    if "next.owner" not in record:
-        return held
-    following = {name[5:]: value for name, value in record.items() if name.startswith("next.")}
-    return replace(held, follow_up=_record(alias, key, following, int(following["ttl"])))
-
-
-def _record(alias: str, key: str, fields: Mapping[str, Any], left: int) -> Lock:
-    return Lock(
-        key=key,
-        owner=fields["owner"],
-        token=fields["token"],
-        run=fields.get("run", ""),
-        phase=Phase(fields["phase"]),
-        task=fields.get("task") or _task_in(key),
-        since=float(fields["since"]),
-        started=float(fields.get("started", 0)),
-        worker=fields.get("worker", ""),
-        requester=fields.get("requester", ""),
-        label=fields.get("label", ""),
-        hits=int(fields.get("hits", 0)),
-        lease=float(fields.get("lease", 0)),
-        sent_back="sent_back" in fields,
-        until=fields.get("until", ""),
-        remaining=max(0.0, int(left) / 1000),
-        call=fields.get("call", ""),
-        seen=float(fields.get("seen", 0)),
-        alias=alias,
-    )
-
-
-def _task_in(key: str) -> str:
-    """Return the name of the task as a key spells it, which a record need not say again."""
-    return key[len(keys.PREFIX) + 1 :].rpartition(":")[0]
-
-
-def _text(value: bytes | str) -> str:
-    return value.decode(errors="replace") if isinstance(value, bytes) else value

@@ -12,13 +12,15 @@ what is sent (as tracing tools do), sends scripts itself.
 from __future__ import annotations
 
 import inspect
+import traceback
 from collections.abc import Callable, Sequence
 from types import FunctionType
 from typing import Any, TypeVar
 
 import redis.client
 from redis import ConnectionPool, Redis
-from redis.exceptions import NoScriptError, ResponseError
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import NoScriptError, RedisClusterException, RedisError, ResponseError
 
 from django_celery_once.locks.scripts import Script
 
@@ -28,10 +30,48 @@ Words = Sequence[str | int]
 #: redis-py before 5.3 wants the name of the command.
 _COMMAND = inspect.signature(ConnectionPool.get_connection).parameters["command_name"]
 _NAMED = ("EVALSHA",) if _COMMAND.default is inspect.Parameter.empty else ()
+#: What redis-py raises on purpose.
+_TOLD = (RedisError, RedisClusterException, OSError)
 
 
 def run(client: Any, script: Script, key: str, words: Words) -> Any:
     """Run a script on a key; return the server's answer, and raise what redis-py raises."""
+    return _persistently(lambda: _run(client, script, key, words))
+
+
+def run_many(client: Any, script: Script, calls: Sequence[tuple[str, Words]]) -> list[Any]:
+    """Run a script on many keys in one pipeline; return the server's answers."""
+    return _persistently(lambda: _run_many(client, script, calls))
+
+
+def stumbled(error: Exception) -> bool:
+    """Return whether redis-py met a connection that another thread has closed meanwhile.
+
+    At the end of a request, django-redis' CLOSE_CONNECTION closes those of all threads, also
+    where one waits for its answer; redis-py then fails on what is no longer there.
+    """
+    if isinstance(error, _TOLD):
+        return False
+    frames = [frame for frame, _line in traceback.walk_tb(error.__traceback__)]
+    return str(frames[-1].f_globals.get("__name__", "")).startswith("redis.")
+
+
+def _persistently(send: Callable[[], T]) -> T:
+    """Send once more what stumbled; raise ``ConnectionError`` where that does, too."""
+    try:
+        return send()
+    except Exception as error:
+        if not stumbled(error):
+            raise
+    try:
+        return send()
+    except Exception as error:
+        if not stumbled(error):
+            raise
+        raise RedisConnectionError(f"another thread closed the connection ({error})") from error
+
+
+def _run(client: Any, script: Script, key: str, words: Words) -> Any:
     if not _is_plain(client):
         return _run_by_client(client, script, key, words)
     command = [packed("EVALSHA", script.sha, 1, key, *words)]
@@ -46,8 +86,7 @@ def run(client: Any, script: Script, key: str, words: Words) -> Any:
         return client.eval(script.text, 1, key, *words)
 
 
-def run_many(client: Any, script: Script, calls: Sequence[tuple[str, Words]]) -> list[Any]:
-    """Run a script on many keys in one pipeline; return the server's answers."""
+def _run_many(client: Any, script: Script, calls: Sequence[tuple[str, Words]]) -> list[Any]:
     if not _is_plain(client):
         pipeline = client.pipeline(transaction=False)
         pipeline.script_load(script.text)

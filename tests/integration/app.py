@@ -19,7 +19,7 @@ app = Celery(
     set_as_current=False,
     include=[
         f"tests.integration.{name}"
-        for name in ("tasks", "canvas_tasks", "option_tasks", "rerun_tasks")
+        for name in ("tasks", "canvas_tasks", "option_tasks", "rerun_tasks", "serializer_tasks")
     ],
 )
 
@@ -45,6 +45,8 @@ def configure() -> None:
         # RabbitMQ's answer to a new prefetch count, and one of them for ever.
         worker_enable_prefetch_count_reduction=False,
         result_expires=3600,
+        task_serializer=os.environ.get("INTEGRATION_SERIALIZER", "json"),
+        result_serializer=os.environ.get("INTEGRATION_SERIALIZER", "json"),
         accept_content=os.environ.get("INTEGRATION_ACCEPT", "json").split(),
         beat_schedule=json.loads(os.environ.get("INTEGRATION_SCHEDULE", "{}")),
     )

@@ -29,16 +29,25 @@ def _client() -> redis.Redis:
 
 def note(name: str, event: str, task_id: str) -> None:
     """Write down that a run of the call ``name`` did something."""
-    entry = Entry(name, event, task_id, os.getpid(), time.time())
     with _client() as client:
-        client.rpush(_LIST, json.dumps(asdict(entry)))
+        write(client, name, event, task_id)
+
+
+def write(client: redis.Redis, name: str, event: str, task_id: str) -> None:
+    """Do so through a client that is there already."""
+    entry = Entry(name, event, task_id, os.getpid(), time.time())
+    client.rpush(_LIST, json.dumps(asdict(entry)))
 
 
 def entries(name: str) -> list[Entry]:
     """Return what the runs of a call did, in order."""
+    return [entry for entry in all_entries() if entry.name == name]
+
+
+def all_entries() -> list[Entry]:
+    """Return what the runs of all calls did, in order."""
     with _client() as client:
-        found = [Entry(**json.loads(line)) for line in client.lrange(_LIST, 0, -1)]
-    return [entry for entry in found if entry.name == name]
+        return [Entry(**json.loads(line)) for line in client.lrange(_LIST, 0, -1)]
 
 
 def events(name: str) -> list[str]:

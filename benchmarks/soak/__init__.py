@@ -1,0 +1,1 @@
+"""A site and its workers under a steady load for a long time: does anything grow?"""
