@@ -22,10 +22,12 @@ PIP := $(BIN)/python -m pip install -qq --disable-pip-version-check
 PYTEST := $(if $(TWICE),scripts/twice) $(BIN)/python -m pytest
 DEMO_READY := $(VENV)/.ready-demo
 TEST_READY := $(VENV)/.ready-test
+BENCH_VENV := .venv-bench$(patsubst .venv%,%,$(VENV))
+BENCH_READY := $(BENCH_VENV)/.ready-bench
 PACKAGING := setup.cfg pyproject.toml
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test coverage chaos databases bench-admin messages matrix wheel clean \
+.PHONY: help demo test coverage chaos databases bench bench-admin messages matrix wheel clean \
 	lint lint-style lint-format lint-types lint-imports lint-migrations lint-upgrade
 
 help: ## Show this list
@@ -50,6 +52,9 @@ databases: $(TEST_READY) ## Run the tests on PostgreSQL and on MariaDB instead o
 	        --ignore=tests/browser --ignore=tests/chaos --ignore=tests/integration \
 	        --ignore=tests/test_databases.py $(ARGS) || exit 1; \
 	done
+
+bench: $(BENCH_READY) ## Measure the speed beside four other packages; writes benchmarks/RESULTS.md (ARGS="--quick refuse key")
+	@$(BENCH_VENV)/bin/python -m benchmarks.speed $(ARGS)
 
 bench-admin: $(TEST_READY) ## Time the admin's pages on PostgreSQL with 2,000,000 incidents (ARGS="--incidents 100000")
 	@$(BIN)/python -m benchmarks.admin $(ARGS)
@@ -103,3 +108,9 @@ $(TEST_READY): $(PACKAGING) scripts/make-venv
 	@scripts/make-venv $(VENV) $(PYTHON)
 	@$(PIP) --editable ".[demo,test,lint]"
 	@touch $(DEMO_READY) $@
+
+$(BENCH_READY): $(PACKAGING) scripts/make-venv
+	@echo "Installing what is compared into $(BENCH_VENV) (once; a minute or so)"
+	@scripts/make-venv $(BENCH_VENV) $(PYTHON)
+	@$(BENCH_VENV)/bin/python -m pip install -qq --disable-pip-version-check --editable ".[bench]"
+	@touch $@
