@@ -22,11 +22,13 @@ PIP := $(BIN)/python -m pip install -qq --disable-pip-version-check
 PYTEST := $(if $(TWICE),scripts/twice) $(BIN)/python -m pytest
 DEMO_READY := $(VENV)/.ready-demo
 TEST_READY := $(VENV)/.ready-test
+BENCH_VENV := .venv-bench$(patsubst .venv%,%,$(VENV))
+BENCH_READY := $(BENCH_VENV)/.ready-bench
 PACKAGING := setup.cfg pyproject.toml
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test coverage chaos databases bench-admin bench-failover bench-soak messages \
-	matrix wheel clean \
+.PHONY: help demo test coverage chaos databases bench bench-admin bench-failover bench-soak \
+	messages matrix wheel clean \
 	lint lint-style lint-format lint-types lint-imports lint-migrations lint-upgrade
 
 help: ## Show this list
@@ -54,6 +56,9 @@ databases: $(TEST_READY) ## Run the tests on PostgreSQL and on MariaDB instead o
 
 bench-soak: $(TEST_READY) ## Load a site and its workers for 10 minutes, with kills; does anything grow? (ARGS="--minutes 30")
 	@$(BIN)/python -m benchmarks.soak $(ARGS)
+
+bench: $(BENCH_READY) ## Measure the speed beside four other packages; writes benchmarks/RESULTS.md (ARGS="--quick refuse key")
+	@$(BENCH_VENV)/bin/python -m benchmarks.speed $(ARGS)
 
 bench-admin: $(TEST_READY) ## Time the admin's pages on PostgreSQL with 2,000,000 incidents (ARGS="--incidents 100000")
 	@$(BIN)/python -m benchmarks.admin $(ARGS)
@@ -110,3 +115,9 @@ $(TEST_READY): $(PACKAGING) scripts/make-venv
 	@scripts/make-venv $(VENV) $(PYTHON)
 	@$(PIP) --editable ".[demo,test,lint]"
 	@touch $(DEMO_READY) $@
+
+$(BENCH_READY): $(PACKAGING) scripts/make-venv
+	@echo "Installing what is compared into $(BENCH_VENV) (once; a minute or so)"
+	@scripts/make-venv $(BENCH_VENV) $(PYTHON)
+	@$(BENCH_VENV)/bin/python -m pip install -qq --disable-pip-version-check --editable ".[bench]"
+	@touch $@

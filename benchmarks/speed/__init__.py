@@ -1,0 +1,1 @@
+"""How fast the app is beside a plain Celery task, bare Redis and four other packages."""

@@ -1,0 +1,71 @@
+"""What a topic has found: a table, what was to be reached, and bars to draw."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from benchmarks.speed.rounds import Spread, Times, ratio
+
+
+@dataclass(frozen=True)
+class Target:
+    """A number to reach: at most ``limit``, or at least where ``least`` says so."""
+
+    what: str
+    value: float
+    limit: float
+    unit: str = ""
+    least: bool = False
+
+    @property
+    def reached(self) -> bool:
+        """Whether the value is on the right side of the limit."""
+        return self.value >= self.limit if self.least else self.value <= self.limit
+
+    def cells(self) -> tuple[str, str, str, str]:
+        """Return a row: what, the limit, the value, yes or no."""
+        sign = "\u2265" if self.least else "\u2264"
+        unit = f" {self.unit}" if self.unit else ""
+        return (
+            self.what,
+            f"{sign} {self.limit:,g}{unit}",
+            f"{shortly(self.value)}{unit}",
+            "yes" if self.reached else "**no**",
+        )
+
+
+@dataclass(frozen=True)
+class Bars:
+    """Ratios side by side: to a control, which is 1; ``limit`` is ours to reach."""
+
+    title: str
+    limit: float
+    rows: tuple[tuple[str, Spread], ...]
+    least: bool = False
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A topic's part of the results."""
+
+    title: str
+    words: str
+    columns: tuple[str, ...] = ()
+    rows: tuple[tuple[str, ...], ...] = ()
+    targets: tuple[Target, ...] = ()
+    bars: tuple[Bars, ...] = field(default=())
+
+
+def shortly(value: float) -> str:
+    """Return a number with three figures or so."""
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
+
+
+def compared(
+    times: Times, control: str, *, unit: float = 1e-6, digits: int = 0
+) -> tuple[tuple[str, ...], ...]:
+    """Return a row for each contender: its name, its time in ``unit`` and its ratio."""
+    return tuple(
+        (name, Spread.of(seconds).told(unit, digits), ratio(times, name, control).told())
+        for name, seconds in times.items()
+    )

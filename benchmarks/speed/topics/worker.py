@@ -1,0 +1,41 @@
+"""Workers: seconds of one no-op task in a real worker, beside a plain task."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from benchmarks.speed.bench import Bench
+from benchmarks.speed.contenders import PLAIN
+from benchmarks.speed.finding import Bars, Finding, Target, compared
+from benchmarks.speed.rounds import ratio
+from benchmarks.speed.settings import OURS
+from benchmarks.speed.workers import run_all, started
+
+#: For each pool: how many at a time, and the ratio to reach.
+POOLS = {"solo": (1, 1.15), "prefork": (2, 1.07)}
+
+
+def measure(bench: Bench) -> Finding:
+    tasks = bench.many(800, 40)
+    rows: list[tuple[str, ...]] = []
+    targets, bars = [], []
+    for pool, (concurrency, limit) in POOLS.items():
+        with started(bench, pool, concurrency):
+            times = bench.take_turns(
+                {n: partial(run_all, bench, each, tasks) for n, each in bench.contenders.items()},
+                8,
+            )
+        rows += [(pool, *row) for row in compared(times, PLAIN)]
+        ratios = {each.name: ratio(times, each.name, PLAIN) for each in bench.guarded()}
+        targets.append(Target(f"task in a {pool} worker \u00f7 plain", ratios[OURS].median, limit))
+        bars.append(Bars(f"Task in a {pool} worker \u00f7 plain", limit, tuple(ratios.items())))
+    return Finding(
+        title="Worker",
+        words=f"One no-op task, from {tasks} that wait at once, in a worker that serves one "
+        "package only: `solo`, and `prefork` with two processes. Both prefetch four messages for "
+        "each process.",
+        columns=("pool", "task", "\u00b5s", "\u00f7 plain"),
+        rows=tuple(rows),
+        targets=tuple(targets),
+        bars=tuple(bars),
+    )
