@@ -5,10 +5,11 @@ from __future__ import annotations
 import time
 import uuid
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, ClassVar, Self
 
 from django.conf import settings
-from django.db import models, transaction
+from django.db import IntegrityError, models, transaction
 from django.db.models.functions import Greatest
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import ngettext
@@ -27,6 +28,13 @@ def incident_id(key: str, holder_task_id: str) -> uuid.UUID:
     return uuid.uuid5(INCIDENTS, storable(f"{key}\n{holder_task_id}"))
 
 
+def _where_one_is_open(database: str) -> AbstractContextManager[Any]:
+    """Return a savepoint where a transaction is open, which must survive what fails in it."""
+    if transaction.get_connection(database).in_atomic_block:
+        return transaction.atomic(using=database)
+    return nullcontext()
+
+
 class IncidentQuerySet(models.QuerySet["BlockedDuplicate"]):
     """Verbs that write an incident without reading it first, and the old ones."""
 
@@ -35,19 +43,19 @@ class IncidentQuerySet(models.QuerySet["BlockedDuplicate"]):
         return self.filter(last_rejection__lt=moment(max(0.0, time.time() - days * 86_400)))
 
     def record(self, last: Rejection, attempts: Sequence[Rejection] = ()) -> None:
-        """Count up to ``last`` and keep ``attempts``: two statements, at most four.
+        """Count up to ``last`` and keep ``attempts``: two statements, at most three (four where two race).
 
         The lock counted the hits, so the row takes the highest figure, whoever writes last.
+        Outside a transaction each statement stands for itself, without a BEGIN and a COMMIT:
+        a count without its attempt is a true one.
         """
-        if last.holder.hits != 1 and self._add(last, attempts):
-            return
-        # In a transaction of its own: where another has just inserted the row, InnoDB keeps
-        # a shared lock on it, and two of those that go on to update it would deadlock.
-        self._insert_new(last, min([last, *attempts], key=lambda each: each.at))
-        if last.holder.hits == 1:
-            BlockedAttempt.keep(attempts, self.db)
-        else:
-            self._add(last, attempts)
+        if last.holder.hits == 1 or not self._count(last):
+            # By itself: where another has just inserted the row, InnoDB keeps a shared lock on
+            # it, and two of those that go on to update it would deadlock.
+            is_new = self._insert_new(last, min([last, *attempts], key=lambda each: each.at))
+            if not is_new:
+                self._count(last)
+        BlockedAttempt.keep(attempts, self.db)
 
     def settle(self, lock: Lock, at: float, outcome: str = "") -> bool:
         """Write the last figure of a lock that was freed at ``at`` (epoch seconds), and why.
@@ -61,16 +69,13 @@ class IncidentQuerySet(models.QuerySet["BlockedDuplicate"]):
         )
         return bool(found)
 
-    def _insert_new(self, last: Rejection, first: Rejection) -> None:
-        with transaction.atomic(using=self.db):
-            self.bulk_create([BlockedDuplicate.of(last, first)], ignore_conflicts=True)
-
-    def _add(self, last: Rejection, attempts: Sequence[Rejection]) -> bool:
-        """Update the row and keep the attempts; return whether the row is there."""
-        with transaction.atomic(using=self.db):
-            if not self._count(last):
-                return False
-            BlockedAttempt.keep(attempts, self.db)
+    def _insert_new(self, last: Rejection, first: Rejection) -> bool:
+        """Insert the row; return whether it was missing."""
+        try:
+            with _where_one_is_open(self.db):
+                BlockedDuplicate.of(last, first).save(force_insert=True, using=self.db)
+        except IntegrityError:
+            return False
         return True
 
     def _count(self, last: Rejection) -> int:
@@ -239,9 +244,11 @@ class BlockedAttempt(models.Model):
     @staticmethod
     def keep(rejections: Sequence[Rejection], database: str) -> None:
         """Insert rows of refused calls, in one statement."""
-        if rejections:
-            rows = map(BlockedAttempt.of, rejections)
-            with transaction.atomic(using=database):
+        rows = list(map(BlockedAttempt.of, rejections))
+        with _where_one_is_open(database):
+            if len(rows) == 1:
+                rows[0].save(force_insert=True, using=database)
+            elif rows:
                 BlockedAttempt.objects.using(database).bulk_create(rows)
 
     @classmethod

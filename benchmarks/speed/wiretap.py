@@ -14,7 +14,7 @@ def sent(url: str, call: Callable[[], object]) -> list[list[str]]:
     """Return the commands of a call, in words. None of the words may have a blank in it."""
     client, listener = Redis.from_url(url), Redis.from_url(url)
     commands: list[list[str]] = []
-    with listener.monitor() as monitor:  # type: ignore[no-untyped-call]
+    with listener.monitor() as monitor:
         call()
         client.echo(END)
         for told in monitor.listen():
