@@ -11,6 +11,8 @@ from typing import Any
 from django_celery_once import keys
 from django_celery_once.locks.base import Lock, Phase, Start
 
+_PHASES = {phase.value: phase for phase in Phase}
+
 
 def milliseconds(seconds: float) -> int:
     """Return whole milliseconds, at least one."""
@@ -68,25 +70,26 @@ def lock_of(alias: str, key: str, record: Mapping[str, Any], left: int) -> Lock:
 
 
 def _record(alias: str, key: str, fields: Mapping[str, Any], left: int) -> Lock:
+    told = fields.get
     return Lock(
         key=key,
         owner=fields["owner"],
         token=fields["token"],
-        run=fields.get("run", ""),
-        phase=Phase(fields["phase"]),
-        task=fields.get("task") or _task_in(key),
+        run=told("run", ""),
+        phase=_PHASES[fields["phase"]],
+        task=told("task") or _task_in(key),
         since=float(fields["since"]),
-        started=float(fields.get("started", 0)),
-        worker=fields.get("worker", ""),
-        requester=fields.get("requester", ""),
-        label=fields.get("label", ""),
-        hits=int(fields.get("hits", 0)),
-        lease=float(fields.get("lease", 0)),
+        started=float(told("started", 0)),
+        worker=told("worker", ""),
+        requester=told("requester", ""),
+        label=told("label", ""),
+        hits=int(told("hits", 0)),
+        lease=float(told("lease", 0)),
         sent_back="sent_back" in fields,
-        until=fields.get("until", ""),
+        until=told("until", ""),
         remaining=max(0.0, int(left) / 1000),
-        call=fields.get("call", ""),
-        seen=float(fields.get("seen", 0)),
+        call=told("call", ""),
+        seen=float(told("seen", 0)),
         alias=alias,
     )
 
