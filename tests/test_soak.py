@@ -37,6 +37,14 @@ def test_a_leak_is_not_flat() -> None:
     assert "NO" in "\n".join(table([memory]))
 
 
+def test_a_burst_is_no_leak() -> None:
+    """Let descriptors come and go with requests that come at once, or with a worker's age."""
+    burst = [sample(at, 80 * MIB, fds=40 if at == 590 else 10) for at in range(600)]
+    older = [sample(at, 80 * MIB, fds=10 + 5 * (at % 100 > 60 or at > 400)) for at in range(600)]
+    assert judged(burst)["fds"]
+    assert judged(older)["fds"]
+
+
 def test_two_runs_at_once_are_seen() -> None:
     """Tell runs that overlap from those that follow, and from what a kill has ended."""
     first, second = ("a", "start", "1", 11, 0.0), ("a", "start", "2", 22, 1.0)

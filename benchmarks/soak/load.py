@@ -21,6 +21,9 @@ POLICIES = ("raise", "raise", "reject", "join", "rerun")
 #: Names in use at a time: more than run at once, few enough for keys to come again.
 NAMES = 200
 SENDERS = 4
+#: Times that all of them send at once before the soak begins: pools of connections are as large
+#: as the most requests there ever were at a time, and must not grow by chance later.
+BURSTS = 50
 
 
 class Load:
@@ -46,6 +49,9 @@ class Load:
             return self.answers.total()
 
     def __enter__(self) -> Self:
+        with ThreadPoolExecutor(SENDERS) as senders:
+            for _burst in range(BURSTS):
+                list(senders.map(self._click, [self._draw() for _each in range(SENDERS)]))
         self._sender.start()
         return self
 

@@ -21,8 +21,9 @@ MEASURES = ("rss", "fds", "threads", "locks")
 class Row:
     """One measure of one kind of process, in the first and in the last third.
 
-    That is the median of its memory, which comes and goes with the garbage collector, and the
-    most of what is counted.
+    That is the median of its memory. Of what is counted, it is the median or the most, whichever
+    has grown less: a leak lifts both, requests that come at once the most alone, and the age
+    of a worker that is killed again and again the median alone.
     """
 
     kind: str
@@ -63,9 +64,15 @@ def rows(samples: Sequence[Sample]) -> Iterator[Row]:
         if first and last:
             requests = median(_of("requests", last)) - median(_of("requests", first))
             for measure in MEASURES:
-                of_third = median if measure == "rss" else max
-                thirds = of_third(_of(measure, first)), of_third(_of(measure, last))
+                thirds = _thirds(_of(measure, first), _of(measure, last), measure)
                 yield Row(kind, measure, *thirds, max(_of(measure, own)), int(requests))
+
+
+def _thirds(first: list[int], last: list[int], measure: str) -> tuple[float, float]:
+    medians, peaks = (median(first), median(last)), (max(first), max(last))
+    if measure == "rss" or medians[1] - medians[0] <= peaks[1] - peaks[0]:
+        return medians
+    return peaks
 
 
 def _of(measure: str, samples: Sequence[Sample]) -> list[int]:
