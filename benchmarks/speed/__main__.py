@@ -43,7 +43,9 @@ def _arguments() -> argparse.Namespace:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("topics", nargs="*", choices=[*TOPICS, []], help="what to measure")
+    parser.add_argument(
+        "topics", nargs="*", choices=[*TOPICS, []], metavar="topic", help=", ".join(TOPICS)
+    )
     parser.add_argument("--quick", action="store_true", help="only see whether it runs")
     return parser.parse_args()
 

@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 #: The messages that workers of the one broker have and did not acknowledge.
 UNACKED = "unacked"
 START_SECONDS, RUN_SECONDS, STOP_SECONDS = 60.0, 120.0, 20.0
-POLL_SECONDS = 0.005
+POLL_SECONDS = 0.01
 
 
 @contextmanager

@@ -16,7 +16,7 @@ POOLS = {"solo": (1, 1.15), "prefork": (2, 1.07)}
 
 
 def measure(bench: Bench) -> Finding:
-    tasks = bench.many(800, 40)
+    tasks = bench.many(500, 40)
     rows: list[tuple[str, ...]] = []
     targets, bars = [], []
     for pool, (concurrency, limit) in POOLS.items():
