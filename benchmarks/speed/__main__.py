@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import importlib
 import os
+import signal
 import sys
 import time
 from collections.abc import Iterator
@@ -31,6 +32,8 @@ def main() -> int:
     """Measure, print, and write the results of a whole run."""
     asked = _arguments()
     topics = asked.topics or list(TOPICS)
+    # Also who is told to end ends servers, workers and the database first.
+    signal.signal(signal.SIGTERM, lambda number, _frame: sys.exit(128 + number))
     with _servers() as url:
         findings = {topic: _measure(topic, url, asked.quick) for topic in topics}
         _tell(list(findings.values()), url, write=set(topics) == set(TOPICS) and not asked.quick)
