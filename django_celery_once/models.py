@@ -43,7 +43,7 @@ class IncidentQuerySet(models.QuerySet["BlockedDuplicate"]):
         return self.filter(last_rejection__lt=moment(max(0.0, time.time() - days * 86_400)))
 
     def record(self, last: Rejection, attempts: Sequence[Rejection] = ()) -> None:
-        """Count up to ``last`` and keep ``attempts``: two statements, at most three (four where two race).
+        """Count up to ``last`` and keep ``attempts``: two statements, at most four.
 
         The lock counted the hits, so the row takes the highest figure, whoever writes last.
         Outside a transaction each statement stands for itself, without a BEGIN and a COMMIT:
