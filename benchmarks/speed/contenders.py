@@ -13,9 +13,11 @@ from typing import Any
 
 from celery import Celery
 
-from benchmarks.speed.settings import OURS, PEERS, REDIS_URL
+from benchmarks.speed.settings import BARE, OURS, PEERS, REDIS_URL
 
 PLAIN = "plain task"
+#: The least that any lock in Redis sends: one command for a call, two for a run.
+LIMIT = "limit: bare commands"
 DOCUMENT = uuid.UUID("6b0f3c1e-3f43-4f0a-9d3d-0c1c5f0c7a11")
 DAY = datetime.date(2026, 5, 1)
 #: Seconds after which a lock lapses, everywhere.
@@ -131,6 +133,32 @@ def celery_heimdall(app: Celery) -> Contender:
     return Contender("celery-heimdall", task, (AlreadyQueuedError,), key)
 
 
+def bare(app: Celery) -> Contender:
+    from celery import Task, uuid
+    from redis import Redis
+
+    client = Redis.from_url(f"{REDIS_URL}/{BARE}")
+
+    class Bare(Task):  # type: ignore[type-arg]
+        abstract = True
+
+        def apply_async(  # type: ignore[override]
+            self, args: Any = None, kwargs: Any = None, **options: Any
+        ) -> Any:
+            task_id = uuid()
+            if not client.set(f"bare:{args[3]}", task_id, nx=True, px=1000 * TIMEOUT):
+                return None
+            return super().apply_async(args, kwargs, task_id=task_id, **options)
+
+        def before_start(self, task_id: str, args: Any, kwargs: Any) -> None:
+            client.set(f"bare:{args[3]}", task_id, xx=True, px=1000 * TIMEOUT)
+
+        def after_return(self, status: Any, retval: Any, task_id: Any, args: Any, *_: Any) -> None:
+            client.delete(f"bare:{args[3]}")
+
+    return Contender(LIMIT, _task(app, "bare", base=Bare))
+
+
 MAKERS: Mapping[str, Callable[[Celery], Contender]] = {
     PLAIN: plain,
     OURS: ours,
@@ -138,4 +166,5 @@ MAKERS: Mapping[str, Callable[[Celery], Contender]] = {
     "celery-singleton": celery_singleton,
     "celery-once-task": celery_once_task,
     "celery-heimdall": celery_heimdall,
+    LIMIT: bare,
 }

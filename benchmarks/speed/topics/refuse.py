@@ -23,14 +23,15 @@ BARE, ADD = "`SET \u2026 NX PX` (redis-py)", "`cache.add()` (django-redis)"
 def measure(bench: Bench) -> Finding:
     calls = bench.many(200, 10)
     refusals: dict[str, Callable[[], float]] = {
-        each.name: partial(bench.refuse, each, calls) for each in bench.guarded()
+        each.name: partial(bench.refuse, each, calls) for each in bench.locking()
     }
     times = bench.take_turns({**_floors(bench, calls), **refusals, **_parts(bench, calls)}, 40)
-    ratios = [(each.name, ratio(times, each.name, BARE)) for each in bench.guarded()]
+    ratios = [(each.name, ratio(times, each.name, BARE)) for each in bench.locking()]
     return Finding(
         title="Refused duplicate",
         words="One refused `delay()` on a key that is held, the journal off (`LOG: False`), beside "
-        "one bare command to the same server. The last rows are parts of ours by themselves: the "
+        "one bare command to the same server. The limit is a task that "
+        "sends just that. The last rows are parts of ours by themselves: the "
         "very command that the lock store sends, through redis-py, and what is computed before.",
         columns=("call", "\u00b5s", "\u00f7 `SET`"),
         rows=compared(times, BARE),

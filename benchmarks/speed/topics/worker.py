@@ -26,14 +26,15 @@ def measure(bench: Bench) -> Finding:
                 8,
             )
         rows += [(pool, *row) for row in compared(times, PLAIN)]
-        ratios = {each.name: ratio(times, each.name, PLAIN) for each in bench.guarded()}
+        ratios = {each.name: ratio(times, each.name, PLAIN) for each in bench.locking()}
         targets.append(Target(f"task in a {pool} worker \u00f7 plain", ratios[OURS].median, limit))
         bars.append(Bars(f"Task in a {pool} worker \u00f7 plain", limit, tuple(ratios.items())))
     return Finding(
         title="Worker",
         words=f"One no-op task, from {tasks} that wait at once, in a worker that serves one "
         "package only: `solo`, and `prefork` with two processes. Both prefetch four messages for "
-        "each process.",
+        "each process. The limit is a task that sends one `SET` before and one "
+        "`DEL` after its body.",
         columns=("pool", "task", "\u00b5s", "\u00f7 plain"),
         rows=tuple(rows),
         targets=tuple(targets),
