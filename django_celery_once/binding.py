@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from django_celery_once import keys
-from django_celery_once.definition import plain_parameters, signature_of
+from django_celery_once.definition import named_parameters, signature_of
 from django_celery_once.options import OnceOptions
 
 logger = logging.getLogger(__name__)
@@ -27,7 +27,7 @@ def bind(
     """
     signature = signature_of(type(task))
     args, kwargs = args or (), kwargs or {}
-    fitting = _bind_plainly(plain_parameters(type(task)), args, kwargs)
+    fitting = _bind_plainly(named_parameters(type(task)), args, kwargs)
     if fitting is not None:
         return inspect.BoundArguments(signature, fitting)
     try:
@@ -40,21 +40,23 @@ def bind(
 
 
 def _bind_plainly(
-    defaults: Mapping[str, Any] | None, args: Any, kwargs: Mapping[str, Any]
+    parameters: Mapping[str, inspect.Parameter] | None, args: Any, kwargs: Mapping[str, Any]
 ) -> dict[str, Any] | None:
-    """Bind a complete call of plain parameters, which ``Signature.bind`` takes its time for.
+    """Bind a call that gives all it must, which ``Signature.bind`` takes its time for.
 
     Return ``None`` for any other.
     """
-    if defaults is None or len(args) > len(defaults):
+    if parameters is None or len(args) > len(parameters):
         return None
-    bound = dict(zip(defaults, args, strict=False))
+    bound = dict(zip(parameters, args, strict=False))
+    if bound and parameters[next(reversed(bound))].kind is inspect.Parameter.KEYWORD_ONLY:
+        return None
     for name, value in kwargs.items():
-        if name in bound or name not in defaults:
+        if name in bound or name not in parameters:
             return None
         bound[name] = value
-    if len(bound) < len(defaults):
-        bound = {name: bound.get(name, default) for name, default in defaults.items()}
+    if len(bound) < len(parameters):
+        bound = {name: bound.get(name, each.default) for name, each in parameters.items()}
         if any(value is inspect.Parameter.empty for value in bound.values()):
             return None
     return bound

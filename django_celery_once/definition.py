@@ -13,6 +13,8 @@ from django.core.exceptions import ImproperlyConfigured
 from django_celery_once import keys
 from django_celery_once.options import check_combination, read_standing_options
 
+#: The kinds of parameters that can be given by name.
+BY_NAME = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
 #: Where the body of a class that has none comes from.
 NO_BODY = "celery.app.task"
 #: Where the one ``get_key`` comes from that is called.
@@ -33,16 +35,13 @@ def signature_of(cls: Any) -> inspect.Signature:
     return known
 
 
-def plain_parameters(cls: Any) -> Mapping[str, Any] | None:
-    """Return a task's parameters and their defaults; ``None`` where one is not a plain one.
-
-    That is one given by name only, by position only, or ``*args`` and ``**kwargs``.
-    """
+def named_parameters(cls: Any) -> Mapping[str, inspect.Parameter] | None:
+    """Return a task's parameters, if each can be given by its name; else ``None``."""
     if "_once_parameters" not in cls.__dict__:
-        parameters = signature_of(cls).parameters.values()
-        plain = all(each.kind is inspect.Parameter.POSITIONAL_OR_KEYWORD for each in parameters)
-        cls._once_parameters = {e.name: e.default for e in parameters} if plain else None
-    known: Mapping[str, Any] | None = cls._once_parameters
+        parameters = signature_of(cls).parameters
+        named = all(each.kind in BY_NAME for each in parameters.values())
+        cls._once_parameters = dict(parameters) if named else None
+    known: Mapping[str, inspect.Parameter] | None = cls._once_parameters
     return known
 
 

@@ -68,6 +68,7 @@ class Header:
 
 #: The fields and their defaults, looked up once.
 _DEFAULTS = tuple((field.name, field.default) for field in fields(Header))
+_NAMES = frozenset(Header.__slots__)
 
 
 def read_header(headers: Mapping[str, Any] | None) -> Header | None:
@@ -75,5 +76,4 @@ def read_header(headers: Mapping[str, Any] | None) -> Header | None:
     given = (headers or {}).get(NAME)
     if not isinstance(given, Mapping):
         return None
-    known = {name: given[name] for name in Header.__slots__ if name in given}
-    return Header(**known)
+    return Header(**{name: value for name, value in given.items() if name in _NAMES})

@@ -57,7 +57,7 @@ class QueueOnce(_Task):
     Request = "django_celery_once.request:OnceRequest"
     once: ClassVar[Mapping[str, Any]] = {}
     _once_signature: ClassVar[inspect.Signature]
-    _once_parameters: ClassVar[Mapping[str, Any] | None]
+    _once_parameters: ClassVar[Mapping[str, inspect.Parameter] | None]
     #: The options of the task's calls, and what they were read from.
     _once_read: ClassVar[tuple[Any, ...]] = ()
 

@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Callable
+from typing import Any
+
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from django_celery_once.binding import bind, key_of_call, label_of_call
 from django_celery_once.options import OnceOptions
@@ -15,6 +21,35 @@ def test_defaults_are_applied() -> None:
     """Bind alike what means the same."""
     assert bind(TASK, ("a",), None).arguments == {"email": "a", "month": "May"}
     assert bind(TASK, None, {"email": "a", "month": "May"}) == bind(TASK, ["a"], {})
+
+
+def unnamed(a: object, /, b: object = 2) -> None: ...
+def named_only(a: object, *, b: object, c: object = 3) -> None: ...
+def two(a: object, b: object = 2) -> None: ...
+def open_ended(a: object, *rest: object, b: object = 2, **more: object) -> None: ...
+
+
+@pytest.mark.parametrize("body", [unnamed, named_only, two, open_ended])
+@given(
+    args=st.lists(st.integers(), max_size=4),
+    kwargs=st.dictionaries(st.sampled_from(["a", "b", "c", "d"]), st.integers(), max_size=4),
+)
+def test_binds_as_python_does(
+    body: Callable[..., None], args: list[int], kwargs: dict[str, int]
+) -> None:
+    """Take and refuse what the signature does, whichever way it is bound."""
+    task: Any = type("Task", (), {"run": staticmethod(body), "name": "t"})()
+    signature = inspect.signature(body)
+    try:
+        expected = signature.bind(*args, **kwargs)
+    except TypeError:
+        with pytest.raises(TypeError, match=r"^t: "):
+            bind(task, args, kwargs)
+        return
+    expected.apply_defaults()
+    found = bind(task, args, kwargs)
+    assert found == expected
+    assert (found.args, found.kwargs) == (expected.args, expected.kwargs)
 
 
 def test_some_arguments_may_be_missing() -> None:
