@@ -40,7 +40,8 @@ def dist(tmp_path_factory: pytest.TempPathFactory) -> Path:
     room = tmp_path_factory.mktemp("wheel")
     copy = room / "source"
     shutil.copytree(PACKAGE, copy / PACKAGE.name, ignore=shutil.ignore_patterns("__pycache__"))
-    shutil.copytree(ROOT / "docs", copy / "docs")
+    for name in ["benchmarks", "docs"]:
+        shutil.copytree(ROOT / name, copy / name)
     for name in ["tests", "testproject"]:
         (copy / name).mkdir()
         shutil.copy(ROOT / name / "__init__.py", copy / name)
@@ -146,7 +147,7 @@ def test_metadata_requires_celery_with_its_redis_extra(metadata: Message) -> Non
 
 
 def test_metadata_offers_the_extras(metadata: Message) -> None:
-    assert set(metadata.get_all("Provides-Extra", [])) == {"demo", "test", "lint"}
+    assert set(metadata.get_all("Provides-Extra", [])) == {"bench", "demo", "lint", "test"}
 
 
 def run(code: str, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
