@@ -101,4 +101,6 @@ def test_the_check_of_tasks_survives_celerys_import() -> None:
     names = [
         f"testproject.reports.tasks.{each}" for each in ("send_pdf_report", "send_sales_summary")
     ]
-    assert done.stdout.strip() == f"2 {names}"
+    # The check of tasks imports them, and so does the first of caches, if that comes before:
+    # Django runs checks in no order.
+    assert done.stdout.strip() in {f"2 {names}", f"3 {names}"}
