@@ -7,7 +7,6 @@ with Cluster() as redis:
 from __future__ import annotations
 
 from contextlib import ExitStack
-from types import TracebackType
 from typing import Any, Self
 
 import redis
@@ -48,12 +47,7 @@ class Cluster:
             self._stack = stack.pop_all()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_exit: object) -> None:
         self._stack.close()
 
     def cache(self, **options: Any) -> dict[str, Any]:

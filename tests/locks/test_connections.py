@@ -66,20 +66,24 @@ def listed(server: RedisServer) -> Iterator[Callable[[], set[str]]]:
 
 
 def ask(name: object) -> Counter[str]:
-    """Do what a request does: take a lock, refuse a duplicate, run, release."""
+    """Do what a request does: take a lock, refuse a duplicate, run, release.
+
+    What comes after a step without an answer is left out: it may not find what that was to do.
+    """
     store, mine = open_store("locks"), lock(f"once:t:{name}")
     answers: Counter[str] = Counter()
     steps: list[Callable[[], bool]] = [
         lambda: store.acquire(mine, 60) is None,
         lambda: store.acquire(lock(mine.key), 60) is not None,
         lambda: store.start(running(mine), 60)[0] is Start.MINE,
-        lambda: store.release(mine) is not None,
+        lambda: store.release(mine) is not None or store.inspect(mine.key) is None,
     ]
     for step in steps:
         try:
             answers["good" if step() else "bad"] += 1
         except LockUnavailable:
             answers["unavailable"] += 1
+            break
     return answers
 
 
@@ -199,9 +203,9 @@ def test_close_connection_among_threads(spare_redis_server: RedisServer) -> None
         override_settings(DJANGO_REDIS_CLOSE_CONNECTION=True),
     ):
         answers: Counter[str] = sum(in_threads(serve), Counter())
-    assert answers.total() == THREADS * 100 * 4
-    # How many meet a closing depends on the parser and on how threads take turns.
-    assert answers["good"] > answers.total() * 0.3, answers
+    assert not answers["bad"], answers
+    # How many meet two closings depends on the parser and on how threads take turns.
+    assert answers["good"], answers
 
 
 def test_no_connection_left_is_an_outage(backend: str, spare_redis_server: RedisServer) -> None:
