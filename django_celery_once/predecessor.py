@@ -59,7 +59,7 @@ def _once_of(celery_conf: Mapping[str, Any]) -> Any:
     changes = getattr(celery_conf, "changes", None)
     if not isinstance(changes, dict):
         return celery_conf.get(ONCE)
-    state = (len(changes), changes.get(ONCE))
+    state = (len(changes), changes.get(ONCE), len(getattr(celery_conf, "maps", ())))
     if _known[0] is not celery_conf or _known[1] != state:
         _known = (celery_conf, state, celery_conf.get(ONCE))
     return _known[2]

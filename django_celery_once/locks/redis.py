@@ -108,8 +108,8 @@ class RedisStore:
 
     def renew(self, locks: Iterable[Lock], lease: float) -> list[tuple[Lock, Start]]:
         """Renew leases in one pipeline (``LockStore.renew``)."""
-        locks, ms, now = list(locks), milliseconds(lease), f"{time.time():.3f}"
-        calls = [(lock.key, (ms, lock.token, lock.run, now)) for lock in locks]
+        locks, ms = list(locks), milliseconds(lease)
+        calls = [(lock.key, (ms, lock.token, lock.run)) for lock in locks]
         renewed = self._run_many(RENEW, calls)
         others = [lock for lock, done in zip(locks, renewed, strict=True) if not done]
         found = self._run_many(

@@ -119,7 +119,7 @@ end
 return 'MINE'
 """)
 
-# ARGV: lease in ms, token, run, now. Says 0 where the lock is not that run's, or has more to it
+# ARGV: lease in ms, token, run. Says 0 where the lock is not that run's, or has more to it
 # than a time: START looks into it.
 RENEW = Script("""
 local held = redis.call(
