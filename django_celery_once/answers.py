@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import html
 import math
-from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any
 
@@ -19,6 +18,7 @@ from django.utils.html import format_html, strip_tags
 from django.utils.translation import gettext as _
 
 from django_celery_once.exceptions import AlreadyQueued, LockUnavailable
+from django_celery_once.record import record
 from django_celery_once.requester import Requester
 from django_celery_once.wording import STANDARD, Wording, asker_of
 
@@ -31,7 +31,7 @@ MEDIA_TYPES = ["text/html", "application/json", "application/problem+json"]
 DECIDING = ["Accept", "HX-Request", "HX-Boosted", "HX-History-Restore-Request"]
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Answer:
     """What a client is told, in whichever form. ``retry_after`` is in seconds.
 

@@ -10,11 +10,12 @@ import inspect
 import re
 from collections.abc import Callable, Iterable, Mapping
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass
 from typing import Any, Self
 
 from django.db.models import Model, QuerySet
 from django.utils.functional import Promise
+
+from django_celery_once.record import record
 
 #: What is kept of a value, in characters.
 MAX_VALUE = 200
@@ -34,7 +35,7 @@ _HUMP = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 _BETWEEN_WORDS = re.compile(r"[^0-9a-z]+")
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Call:
     """The arguments of a call, and the words for them that its caller chose, if any.
 

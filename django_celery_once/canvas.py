@@ -26,6 +26,8 @@ def is_awaited(options: Mapping[str, Any]) -> bool:
 
     It may be a member itself, or the head of a chain that ends as one.
     """
+    if not options:
+        return False
     chain = options.get("chain")
     return any(
         last.get("group_id") or last.get("chord")

@@ -19,6 +19,7 @@ from django_celery_once.header import Header
 from django_celery_once.leases import Lease
 from django_celery_once.locks import Lock, Phase, open_store
 from django_celery_once.options import OnceOptions
+from django_celery_once.record import record
 from django_celery_once.releases import release_later, release_or_later
 from django_celery_once.signals import Outcome, lock_released
 
@@ -49,7 +50,7 @@ class Run:
         self.lease = None
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Claim:
     """A call's header and lock, kept for ``seconds``. A refused one has a ``holder``.
 
@@ -115,7 +116,6 @@ def new_lock(
 def new_header(key: str, token: str, asked: OnceOptions, seconds: float) -> Header:
     """Return the header of a new message; ``seconds``: for how long its key may be kept."""
     expires = asked.until == "expired"
-    alias = alias_of(asked)
     return Header(
         key,
         token,
@@ -123,7 +123,7 @@ def new_header(key: str, token: str, asked: OnceOptions, seconds: float) -> Head
         asked.timeout,
         kept_until=time.time() + seconds if expires else 0.0,
         release_on_failure=asked.release_on_failure,
-        cache=alias if alias != conf.cache else "",
+        cache=asked.cache if asked.cache and asked.cache != conf.cache else "",
     )
 
 
@@ -185,7 +185,9 @@ def take(
             ) from error
         logger.warning("%s; queueing %s without a lock", error, claim.lock.task)
         return claim
-    if holder is not None and holder.blocks:
+    if holder is None:
+        return claim
+    if holder.blocks:
         free_blocked(holder)
     return Claim(claim.header, claim.lock, claim.seconds, holder)
 

@@ -47,13 +47,14 @@ def mark_run(task: Any, request: dict[str, Any]) -> Header | None:
     header = read_header(request)
     if header is None and isinstance(task, QueueOnce) and conf.enabled:
         header = _header_of_call(task, request)
+        if header is not None:
+            request[NAME] = header.as_message()
     if header is None or not header.key:
         return header
     if not is_known_here(header):
         return None  # the run says so
-    header = replace(header, run=claims.new_token())
-    request[NAME] = header.as_message()
-    return header
+    request[NAME] = {**request[NAME], "run": claims.new_token()}
+    return read_header(request)
 
 
 def is_known_here(header: Header) -> bool:

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from typing import Any
+
+from django_celery_once.record import record
 
 NAME = "once"
 #: Where a call's result keeps its key, and the alias of the cache that holds its lock.
 KEY, CACHE = "once_key", "once_cache"
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Header:
     """What a message says of its lock.
 
@@ -68,7 +70,7 @@ class Header:
 
 #: The fields and their defaults, looked up once.
 _DEFAULTS = tuple((field.name, field.default) for field in fields(Header))
-_NAMES = frozenset(Header.__slots__)
+_NAMES = frozenset(name for name, _default in _DEFAULTS)
 
 
 def read_header(headers: Mapping[str, Any] | None) -> Header | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 
 from celery import current_app
 from django.conf import settings
@@ -15,6 +15,7 @@ from django_celery_once.conf import conf
 from django_celery_once.exceptions import LockUnavailable
 from django_celery_once.keys import PREFIX, key_prefix
 from django_celery_once.locks import Lock, Phase, open_store
+from django_celery_once.record import record
 from django_celery_once.signals import Outcome, lock_released
 
 #: Locks that a search reads, and the seconds it takes: a person waits for the answer.
@@ -29,7 +30,7 @@ _KEY = re.compile(rf"{PREFIX}:[!-~]{{1,240}}")
 logger = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Found:
     """The locks that a search has found.
 

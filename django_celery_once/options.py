@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import string
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any, Literal, get_args
+
+from django_celery_once.record import record
 
 OnDuplicate = Literal["raise", "reject", "join", "wait", "rerun"]
 Until = Literal["finished", "started", "running", "expired"]
@@ -23,7 +24,7 @@ _FLAGS: dict[str, dict[bool, tuple[str, str]]] = {
 _ANSWERS = ("graceful", "blocking")
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class OnceOptions:
     """What holds for one call of a task.
 

@@ -8,11 +8,13 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any, Literal
 
 from django.core.exceptions import SynchronousOnlyOperation
+
+from django_celery_once.record import record
 
 if TYPE_CHECKING:
     from django.http import HttpRequest
@@ -22,7 +24,7 @@ logger = logging.getLogger(__name__)
 Source = Literal["web", "worker", "beat", "command", "other"]
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Known:
     """What is known of who asked, in words that can be kept for as long as one likes."""
 
@@ -33,7 +35,7 @@ class Known:
     view_name: str
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Requester:
     """Where a call came from. ``request`` is the Django request of a web call.
 

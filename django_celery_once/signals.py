@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from django.dispatch import Signal
+
+from django_celery_once.record import record
 
 if TYPE_CHECKING:
     from django_celery_once.locks.base import Lock
     from django_celery_once.requester import Known, Requester
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Rejection:
     """One refused call. ``at`` is in epoch seconds, ``holder`` the lock it met.
 

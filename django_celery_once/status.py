@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
@@ -20,6 +20,7 @@ from django_celery_once.exceptions import LockUnavailable
 from django_celery_once.header import CACHE, KEY
 from django_celery_once.live import look_up
 from django_celery_once.locks import Lock, Phase
+from django_celery_once.record import record
 from django_celery_once.requester import Requester
 from django_celery_once.wording import MINUTE, ago
 
@@ -61,7 +62,7 @@ _OF_RESULT = {
 _FINISHED = {State.DONE, State.FAILED, State.CANCELLED, State.ENDED}
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Reference:
     """Which call is meant, and for whom a page shows it.
 
@@ -103,7 +104,7 @@ class Reference:
         return signing.dumps(parts, salt=SALT, compress=True)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Status:
     """How a call stands; ``since`` is when it was accepted or, while it runs, when it began."""
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING
 
@@ -17,6 +16,7 @@ from django.utils.translation import gettext, ngettext, pgettext
 from django.utils.translation import gettext_lazy as _
 
 from django_celery_once.exceptions import AlreadyQueued
+from django_celery_once.record import record
 from django_celery_once.requester import Requester
 
 if TYPE_CHECKING:
@@ -99,7 +99,7 @@ def ahead(seconds: float) -> str:
     return text % {"count": count}
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Wording:
     """The sentences for people, each of which can be another.
 

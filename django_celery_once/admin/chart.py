@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from django.utils.formats import date_format
 
 from django_celery_once.admin.figures import DayFigure
+from django_celery_once.record import record
 
 WIDTH = 720
 #: The height of the bars, and the room below them for the days' names.
@@ -15,7 +14,7 @@ HEIGHT, FOOT = 160, 24
 LEFT = 48
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Bar:
     """One day; the numbers are texts, so that no language puts a comma into them."""
 
@@ -28,7 +27,7 @@ class Bar:
     title: str
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Chart:
     """What a template draws."""
 

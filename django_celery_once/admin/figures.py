@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
 from itertools import pairwise
 from typing import Any
@@ -16,6 +15,7 @@ from django.utils import timezone
 from django_celery_once.admin.windows import WINDOWS
 from django_celery_once.conf import conf
 from django_celery_once.models import BlockedDuplicate
+from django_celery_once.record import record
 
 #: The days that the overview draws, today included.
 DAYS = 30
@@ -23,7 +23,7 @@ DAYS = 30
 SLICES_AT_ONCE = 12
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class TaskFigures:
     """How many incidents of a task each window has, by the window's name."""
 
@@ -31,7 +31,7 @@ class TaskFigures:
     counts: Mapping[str, int]
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class DayFigure:
     """How many incidents had their last duplicate on a day."""
 
@@ -39,7 +39,7 @@ class DayFigure:
     count: int
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Figures:
     """What the overview shows: the busiest task first, today last."""
 
@@ -51,7 +51,7 @@ class Figures:
         return {name: sum(each.counts[name] for each in self.tasks) for name in WINDOWS}
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Slice:
     """How many incidents of a task had their last duplicate between two limits."""
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Any
 
@@ -17,6 +16,7 @@ from django_celery_once import live
 from django_celery_once.exceptions import LockUnavailable
 from django_celery_once.locks import Lock, Phase
 from django_celery_once.models import BlockedDuplicate
+from django_celery_once.record import record
 
 logger = logging.getLogger(__name__)
 
@@ -41,7 +41,7 @@ class Standing(Enum):
     """The lock store does not answer."""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Holder:
     """What is known now of the request that went through; ``lock`` while it has one."""
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from django.utils.crypto import salted_hmac
 from django.utils.translation import gettext, ngettext
@@ -13,12 +12,13 @@ from django_celery_once import live, registry
 from django_celery_once.admin.moments import duration, from_epoch, to_the_second
 from django_celery_once.exceptions import LockUnavailable
 from django_celery_once.locks import Lock, Phase
+from django_celery_once.record import record
 
 #: Locks on one page.
 SHOWN = 200
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Holding:
     """A lock as people read it."""
 
@@ -89,7 +89,7 @@ class Holding:
         return salted_hmac(__name__, seen, algorithm="sha256").hexdigest()
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Listing:
     """The locks that were found, the longest held first.
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from django.contrib import admin
@@ -21,6 +20,7 @@ from django_celery_once.admin.listing import read_listing
 from django_celery_once.admin.permissions import may_see_locks
 from django_celery_once.admin.windows import WINDOWS
 from django_celery_once.models import BlockedDuplicate
+from django_celery_once.record import record
 
 if TYPE_CHECKING:
     _Admin = admin.ModelAdmin[BlockedDuplicate]
@@ -28,7 +28,7 @@ else:
     _Admin = object
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Line:
     """A line of the table: a task's figures, each with the query of the list behind it."""
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
@@ -11,9 +10,10 @@ from django.utils.translation import ngettext
 from django_celery_once.admin.holder import Holder, Standing
 from django_celery_once.admin.moments import from_epoch, to_the_second
 from django_celery_once.models import BlockedAttempt, BlockedDuplicate
+from django_celery_once.record import record
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Event:
     """A line of the timeline; ``arguments`` are those of a refused call, where they are kept."""
 

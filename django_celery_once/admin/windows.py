@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from types import MappingProxyType
 from typing import TYPE_CHECKING
@@ -11,11 +10,13 @@ from typing import TYPE_CHECKING
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
+from django_celery_once.record import record
+
 if TYPE_CHECKING:
     from django.utils.functional import _StrOrPromise
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Window:
     """The time from ``length`` ago until now; ``label`` names it for people."""
 

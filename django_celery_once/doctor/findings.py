@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
+
+from django_celery_once.record import record
 
 
 class State(StrEnum):
@@ -15,7 +16,7 @@ class State(StrEnum):
     NOT_EXAMINED = "not examined"
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Finding:
     """What was seen, and what to do about it (empty where there is nothing to do).
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from celery import current_app
@@ -16,11 +15,12 @@ from django.utils.text import get_text_list
 from django_celery_once.doctor.findings import Finding, not_examined, ok, warning
 from django_celery_once.locks import LockStore, open_store
 from django_celery_once.locks.redis import RedisStore
+from django_celery_once.record import record
 
 SCHEMES = {"redis", "rediss", "redis+socket", "socket"}
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Address:
     """A Redis database: a host and port, or the path of a socket (with port 0)."""
 

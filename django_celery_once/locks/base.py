@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from enum import Enum, StrEnum
 from typing import Protocol
+
+from django_celery_once.record import record
 
 
 class Phase(StrEnum):
@@ -20,7 +22,7 @@ class Phase(StrEnum):
     """The task has ended; its key is kept until its time is up (``until="expired"``)."""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Lock:
     """The record under a key.
 
@@ -31,8 +33,7 @@ class Lock:
     the message came since that renewal, ``until`` is ``"expired"`` where the lock is kept for its
     whole time, whatever becomes of the run, and ``remaining`` is what was left, in seconds, when
     the record was read. ``previous`` is not kept: it is another token by which a run may know
-    its lock, and ``alias``, which is not kept
-    either, the cache of ``CACHES`` that holds it.
+    its lock, and ``alias``, which is not kept either, the cache of ``CACHES`` that holds it.
 
     ``follow_up`` is the lock that takes its place when it is released, its ``remaining`` the
     time that it gets then. A ``call``, in words for whoever releases, says that this is to
@@ -95,7 +96,7 @@ class Start(Enum):
     ANOTHER = "another message holds it"
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Scan:
     """Locks that were found; ``complete`` is false when the search stopped early."""
 

@@ -74,9 +74,11 @@ class ClusterStore(RedisStore):
     @staticmethod
     def serves(cache: BaseCache) -> bool:
         """Return whether a cache is connected to a Redis Cluster."""
-        return isinstance(cache, RedisCache) and isinstance(
-            getattr(cache.client, "connection_factory", None), ClusterConnectionFactory
-        )
+        if not isinstance(cache, RedisCache):
+            return False
+        # isinstance() takes its time with django-redis' protocols.
+        factory = getattr(cache.client, "connection_factory", None)
+        return ClusterConnectionFactory in type(factory).__mro__
 
     def waits_forever(self) -> bool:
         """Return whether no socket time-out is set; found out without connecting."""

@@ -39,8 +39,7 @@ def fields_of(lock: Lock) -> list[str]:
 
 
 def start_words(lock: Lock, lease: float, mode: str) -> list[str | int]:
-    """Return the words of the script ``START``."""
-    """Return the arguments of the script ``START``; ``lease`` is in seconds."""
+    """Return the words of the script ``START``; ``lease`` is in seconds."""
     started = f"{lock.started:.3f}"
     return [
         milliseconds(lease), mode, lock.owner, lock.token, lock.run, started, lock.worker,

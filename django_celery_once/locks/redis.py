@@ -229,7 +229,7 @@ class RedisStore:
         if isinstance(self._cache, DjangoRedisCache):
             return self._cache._cache.get_client(write=True)
         client = self._cache.client  # type: ignore[attr-defined]
-        if isinstance(client, ShardClient):
+        if ShardClient in type(client).__mro__:  # isinstance() takes its time with a protocol
             raise ImproperlyConfigured(
                 f"CACHES[{self.alias!r}] uses django-redis' ShardClient, which can't hold locks; "
                 "name an alias with the default or the Sentinel client in "

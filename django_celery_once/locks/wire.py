@@ -15,7 +15,7 @@ import inspect
 import traceback
 from collections.abc import Callable, Sequence
 from types import FunctionType
-from typing import Any, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 import redis.client
 from redis import ConnectionPool, Redis
@@ -24,6 +24,7 @@ from redis.exceptions import NoScriptError, RedisClusterException, RedisError, R
 
 from django_celery_once.locks.scripts import Script
 
+P = ParamSpec("P")
 T = TypeVar("T")
 Words = Sequence[str | int]
 
@@ -36,12 +37,12 @@ _TOLD = (RedisError, RedisClusterException, OSError)
 
 def run(client: Any, script: Script, key: str, words: Words) -> Any:
     """Run a script on a key; return the server's answer, and raise what redis-py raises."""
-    return _persistently(lambda: _run(client, script, key, words))
+    return _persistently(_run, client, script, key, words)
 
 
 def run_many(client: Any, script: Script, calls: Sequence[tuple[str, Words]]) -> list[Any]:
     """Run a script on many keys in one pipeline; return the server's answers."""
-    return _persistently(lambda: _run_many(client, script, calls))
+    return _persistently(_run_many, client, script, calls)
 
 
 def stumbled(error: Exception) -> bool:
@@ -56,15 +57,15 @@ def stumbled(error: Exception) -> bool:
     return str(frames[-1].f_globals.get("__name__", "")).startswith("redis.")
 
 
-def _persistently(send: Callable[[], T]) -> T:
+def _persistently(send: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
     """Send once more what stumbled; raise ``ConnectionError`` where that does, too."""
     try:
-        return send()
+        return send(*args, **kwargs)
     except Exception as error:
         if not stumbled(error):
             raise
     try:
-        return send()
+        return send(*args, **kwargs)
     except Exception as error:
         if not stumbled(error):
             raise

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
 from django_celery_once.live import is_living
 from django_celery_once.locks import Lock
 from django_celery_once.management.wording import age, as_json, duration, phase, plain
+from django_celery_once.record import record
 
 
 class Action(StrEnum):
@@ -21,7 +21,7 @@ class Action(StrEnum):
     UNKNOWN = "unknown"
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Result:
     """One lock and what became of it.
 
