@@ -63,7 +63,7 @@ def report_duplicate(
 def _logged_arguments(task: Any, key: str, asked: OnceOptions, call: Call | None) -> str:
     """Return the arguments of a refused call as the settings allow; never raise."""
     try:
-        if not conf.log or conf.log_arguments == "none":
+        if conf.log_arguments == "none" or not conf.log:
             return ""
         signature, received = signature_of(type(task)), call is None
         call = call or _received_call(task)

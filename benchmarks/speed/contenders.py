@@ -6,6 +6,8 @@ Only this module imports the peers, and only ``make bench`` installs them.
 from __future__ import annotations
 
 import datetime
+import json
+import time
 import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -13,11 +15,13 @@ from typing import Any
 
 from celery import Celery
 
-from benchmarks.speed.settings import BARE, OURS, PEERS, REDIS_URL
+from benchmarks.speed.settings import BARE, OURS, PEERS, REDIS_URL, SCRIPTS
 
 PLAIN = "plain task"
 #: The least that any lock in Redis sends: one command for a call, two for a run.
 LIMIT = "limit: bare commands"
+#: The least that one does whose refusals tell who holds it and whose runs have a lease.
+TELLING = "limit: our scripts"
 DOCUMENT = uuid.UUID("6b0f3c1e-3f43-4f0a-9d3d-0c1c5f0c7a11")
 DAY = datetime.date(2026, 5, 1)
 #: Seconds after which a lock lapses, everywhere.
@@ -159,6 +163,46 @@ def bare(app: Celery) -> Contender:
     return Contender(LIMIT, _task(app, "bare", base=Bare))
 
 
+class Held(Exception):
+    """The record of the lock that a call has met."""
+
+
+def telling(app: Celery) -> Contender:
+    from celery import Task, uuid
+    from redis import Redis
+
+    from django_celery_once.keys import key_of
+    from django_celery_once.locks import scripts, wire
+
+    client, milliseconds = Redis.from_url(f"{REDIS_URL}/{SCRIPTS}"), 1000 * TIMEOUT
+
+    class Telling(Task):  # type: ignore[type-arg]
+        abstract = True
+
+        def apply_async(  # type: ignore[override]
+            self, args: Any = None, kwargs: Any = None, **options: Any
+        ) -> Any:
+            task_id, key = uuid(), key_of(self.name, f"{args}{kwargs}")
+            now = f"{time.time():.3f}"
+            fields = ("owner", task_id, "token", task_id, "phase", "queued", "since", now)
+            words = (milliseconds, "", "", task_id, task_id, 1, "", "", now, *fields)
+            found = wire.run(client, scripts.ACQUIRE, key, words)
+            if found is not None:
+                raise Held(json.loads(found))
+            headers = {"key": key}
+            return super().apply_async(args, kwargs, task_id=task_id, headers=headers, **options)
+
+        def before_start(self, task_id: str, args: Any, kwargs: Any) -> None:
+            words = (60_000, "start", task_id, task_id, task_id, "", "", "", "")
+            wire.run(client, scripts.START, self.request.headers["key"], words)
+
+        def after_return(self, status: Any, retval: Any, task_id: str, *_: Any) -> None:
+            words = (task_id, task_id, uuid())
+            json.loads(wire.run(client, scripts.RELEASE, self.request.headers["key"], words))
+
+    return Contender(TELLING, _task(app, "telling", base=Telling), (Held,))
+
+
 MAKERS: Mapping[str, Callable[[Celery], Contender]] = {
     PLAIN: plain,
     OURS: ours,
@@ -167,4 +211,5 @@ MAKERS: Mapping[str, Callable[[Celery], Contender]] = {
     "celery-once-task": celery_once_task,
     "celery-heimdall": celery_heimdall,
     LIMIT: bare,
+    TELLING: telling,
 }

@@ -17,7 +17,7 @@ ONLY = os.environ.get("SPEED_ONLY", "")
 OURS = "django_celery_once"
 
 #: Each contender has a database of its own on the same server.
-BROKER, LOCKS, FLOOR, ADD, BARE = 0, 1, 6, 7, 8
+BROKER, LOCKS, FLOOR, ADD, BARE, SCRIPTS = 0, 1, 6, 7, 8, 9
 PEERS = {"celery-once": 2, "celery-singleton": 3, "celery-once-task": 4, "celery-heimdall": 5}
 
 
