@@ -112,10 +112,7 @@ def _written_arguments(task_name: str, arguments: Mapping[str, object]) -> str:
 
 def canonical(value: object) -> str:
     """Write a value so that equal values are equal, and unequal or differently typed are not."""
-    writer = _WRITERS.get(type(value))
-    if writer is None:
-        writer = _inherited_writer(value)
-    return writer(value)
+    return (_WRITERS.get(type(value)) or _inherited_writer(value))(value)
 
 
 def _inherited_writer(value: object) -> Callable[[Any], str]:
@@ -171,7 +168,7 @@ def _datetime(value: dt.datetime) -> str:
 
 
 def _date(value: dt.date) -> str:
-    return f"D{dt.date(value.year, value.month, value.day).isoformat()};"
+    return f"D{dt.date.isoformat(value)};"
 
 
 def _time(value: dt.time) -> str:
@@ -232,8 +229,8 @@ def _dataclass(value: Any) -> str:
 
 
 _WRITERS: dict[type, Callable[[Any], str]] = {
-    str: _text,
-    int: _integer,
+    str: lambda value: f"s{len(value)}:{value}",
+    int: lambda value: f"i{value:x};",
     bool: lambda value: "B1;" if value else "B0;",
     type(None): lambda _value: "n;",
     float: _float,

@@ -192,13 +192,17 @@ def telling(app: Celery) -> Contender:
             headers = {"key": key}
             return super().apply_async(args, kwargs, task_id=task_id, headers=headers, **options)
 
+        @property
+        def key(self) -> str:
+            return str((self.request.headers or {})["key"])
+
         def before_start(self, task_id: str, args: Any, kwargs: Any) -> None:
             words = (60_000, "start", task_id, task_id, task_id, "", "", "", "")
-            wire.run(client, scripts.START, self.request.headers["key"], words)
+            wire.run(client, scripts.START, self.key, words)
 
         def after_return(self, status: Any, retval: Any, task_id: str, *_: Any) -> None:
             words = (task_id, task_id, uuid())
-            json.loads(wire.run(client, scripts.RELEASE, self.request.headers["key"], words))
+            json.loads(wire.run(client, scripts.RELEASE, self.key, words))
 
     return Contender(TELLING, _task(app, "telling", base=Telling), (Held,))
 
