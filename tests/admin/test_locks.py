@@ -489,14 +489,15 @@ MOVED = {"reports.other": {"cache": "locks_django"}}
 
 
 def test_locks_in_several_caches_are_told_apart(store: LockStore) -> None:
-    """A column names the cache of each, and a lock is freed where the list has seen it."""
+    """The cache of each is named, and a lock is freed where the list has seen it."""
     hold(store)
     stale = hold(open_store("locks_django"))
     client = people.superuser()
     assert "Cache" not in text(client)
     with once(TASKS=MOVED):
         page = client.get(reverse(LIST)).content.decode()
-        assert "<td>locks</td>" in page
+        assert "<br>Cache: locks</small>" in page
+        assert "<br>Cache: locks_django</small>" in page
         assert f'formaction="{release_url()}?cache=locks_django"' in page
         address, marked = f"{release_url()}?cache=locks_django", {"mark": mark(stale)}
         asked = client.post(address, marked).content.decode()
