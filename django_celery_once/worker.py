@@ -78,7 +78,7 @@ def guard(task: QueueOnce, task_id: str) -> None:
 
 
 def _let_in(task: QueueOnce, request: Any, header: Header) -> None:
-    lock = _running_lock(task, request, header)
+    lock, seconds = _running_lock(task, request, header), lease_seconds(task)
     if header.until == "started":
         queued = replace(lock, run="")
         endings.free(task, queued, Outcome.STARTED)
@@ -86,15 +86,15 @@ def _let_in(task: QueueOnce, request: Any, header: Header) -> None:
         return
     if header.follows and reruns.was_sent(header):
         raise Ignore("its newest call was queued in its place")
-    found, holder = _start(task, header, lock)
+    found, holder = _start(task, header, lock, seconds)
     while holder is not None:  # or what is in its way is raised
         turns.give_way(task, header, lock, found, holder)
-        found, holder = _start(task, header, lock)
+        found, holder = _start(task, header, lock, seconds)
     if found is Start.TAKEN:
         turns.check_has_not_ended(task, header, lock)
-        if header.kept_seconds > lease_seconds(task):
+        if header.kept_seconds > seconds:
             endings.leave(lock, header.kept_seconds)
-    _begin(task, request, header, lock)
+    _begin(task, request, header, lock, seconds)
 
 
 def _let_in_unguarded(task: QueueOnce, header: Header) -> None:
@@ -108,10 +108,12 @@ def _let_in_unguarded(task: QueueOnce, header: Header) -> None:
     )
 
 
-def _start(task: QueueOnce, header: Header, lock: Lock) -> tuple[Start, Lock | None]:
+def _start(
+    task: QueueOnce, header: Header, lock: Lock, seconds: float
+) -> tuple[Start, Lock | None]:
     store, counted = open_store(lock.alias), header.until != "running"
     try:
-        return store.start(lock, lease_seconds(task), again=header.again, counted=counted)
+        return store.start(lock, seconds, again=header.again, counted=counted)
     except LockUnavailable as error:
         logger.warning("%s; running %s[%s] without its lock", error, task.name, lock.owner)
         return Start.MINE, None  # its renewals take the lock when they can
@@ -177,7 +179,7 @@ def _mark(request: Any, run: Run) -> None:
     vars(request)["once_run"] = run
 
 
-def _begin(task: QueueOnce, request: Any, header: Header, lock: Lock) -> None:
+def _begin(task: QueueOnce, request: Any, header: Header, lock: Lock, seconds: float) -> None:
     def report_loss(lost: Lock, retaken: bool) -> None:
         logger.warning(
             "%s[%s] lost its lock %s while running; %s",
@@ -188,7 +190,7 @@ def _begin(task: QueueOnce, request: Any, header: Header, lock: Lock) -> None:
         )
         lock_lost.send_robust(sender=type(task), lock=lost, retaken=retaken)
 
-    lease = Lease(lock, lease_seconds(task), conf.lease / leases.RENEWALS, report_loss)
+    lease = Lease(lock, seconds, conf.lease / leases.RENEWALS, report_loss)
     leases.hold(lease)
     _mark(request, Run(header, lock, lease))
 
