@@ -7,7 +7,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from benchmarks.speed.finding import Bars, Finding, Target, compared
+from benchmarks.speed.finding import Bars, Finding, Target, bounds, compared
 from benchmarks.speed.picture import WIDTH, describe, draw
 from benchmarks.speed.report import as_markdown
 from benchmarks.speed.rounds import Spread, interleave, ratio
@@ -74,10 +74,19 @@ def test_target_is_reached_on_the_right_side_of_its_limit(target: Target, reache
     assert target.reached is reached
 
 
+def test_a_target_tells_the_least_there_is() -> None:
+    """Beside what was found stands what the contenders need that do no more than they must."""
+    ratios = [(name, Spread(ratio, 1, 2)) for name, ratio in (("ours", 1.5), ("limit: bare", 1.2))]
+
+    target = Target("accepted", 1.5, 1.15, bounds=bounds(ratios))
+
+    assert target.cells() == ("accepted", "\u2264 1.15", "1.5", "**no**", "bare 1.2")
+
+
 def test_results_say_what_was_missed() -> None:
     text = as_markdown([FINDING], {"Python": "3.13"})
 
-    assert "| refused | \u2264 1.3 | 1.25 | yes |" in text
+    assert "| refused | \u2264 1.3 | 1.25 | yes |  |" in text
     assert "| race | \u2265 2 | 1.5 | **no** |" in text
     assert "| ours | 100 |" in text
     assert "| Python | 3.13 |" in text

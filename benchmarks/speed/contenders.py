@@ -15,13 +15,14 @@ from typing import Any
 
 from celery import Celery
 
+from benchmarks.speed import finding
 from benchmarks.speed.settings import BARE, OURS, PEERS, REDIS_URL, SCRIPTS
 
 PLAIN = "plain task"
 #: The least that any lock in Redis sends: one command for a call, two for a run.
-LIMIT = "limit: bare commands"
+LIMIT = f"{finding.LIMIT}bare commands"
 #: The least that one does whose refusals tell who holds it and whose runs have a lease.
-TELLING = "limit: our scripts"
+TELLING = f"{finding.LIMIT}our scripts"
 DOCUMENT = uuid.UUID("6b0f3c1e-3f43-4f0a-9d3d-0c1c5f0c7a11")
 DAY = datetime.date(2026, 5, 1)
 #: Seconds after which a lock lapses, everywhere.

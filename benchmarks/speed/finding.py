@@ -2,28 +2,36 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from benchmarks.speed.rounds import Spread, Times, ratio
 
+#: What the names of contenders begin with that only send what cannot be done without.
+LIMIT = "limit: "
+
 
 @dataclass(frozen=True)
 class Target:
-    """A number to reach: at most ``limit``, or at least where ``least`` says so."""
+    """A number to reach: at most ``limit``, or at least where ``least`` says so.
+
+    ``bounds`` are what the contenders have that do no more than they must.
+    """
 
     what: str
     value: float
     limit: float
     unit: str = ""
     least: bool = False
+    bounds: tuple[tuple[str, float], ...] = ()
 
     @property
     def reached(self) -> bool:
         """Whether the value is on the right side of the limit."""
         return self.value >= self.limit if self.least else self.value <= self.limit
 
-    def cells(self) -> tuple[str, str, str, str]:
-        """Return a row: what, the limit, the value, yes or no."""
+    def cells(self) -> tuple[str, str, str, str, str]:
+        """Return a row: what, the limit, the value, yes or no, and what bounds it."""
         sign = "\u2265" if self.least else "\u2264"
         unit = f" {self.unit}" if self.unit else ""
         return (
@@ -31,6 +39,7 @@ class Target:
             f"{sign} {self.limit:,g}{unit}",
             f"{shortly(self.value)}{unit}",
             "yes" if self.reached else "**no**",
+            ", ".join(f"{name} {shortly(value)}" for name, value in self.bounds),
         )
 
 
@@ -54,6 +63,15 @@ class Finding:
     rows: tuple[tuple[str, ...], ...] = ()
     targets: tuple[Target, ...] = ()
     bars: tuple[Bars, ...] = field(default=())
+
+
+def bounds(ratios: Iterable[tuple[str, Spread]]) -> tuple[tuple[str, float], ...]:
+    """Return the names and medians of the contenders that do no more than they must."""
+    return tuple(
+        (name.removeprefix(LIMIT), spread.median)
+        for name, spread in ratios
+        if name.startswith(LIMIT)
+    )
 
 
 def shortly(value: float) -> str:

@@ -86,10 +86,6 @@ def measure(bench: Bench) -> Finding:
             Target(
                 "`import django_celery_once`", 1000 * Spread.of(times[BARE]).median, LIMIT_MS, "ms"
             ),
-            Target(
-                "the app in `INSTALLED_APPS`, with the admin", 1000 * added.median, LIMIT_MS, "ms"
-            ),
-            Target("the same without the admin", 1000 * alone.median, LIMIT_MS, "ms"),
         ),
     )
 

@@ -8,7 +8,7 @@ from functools import partial
 
 from benchmarks.speed.bench import QUEUE, Bench, refuse
 from benchmarks.speed.contenders import Contender
-from benchmarks.speed.finding import Bars, Finding, Target
+from benchmarks.speed.finding import Bars, Finding, Target, bounds
 from benchmarks.speed.rounds import Spread
 from benchmarks.speed.settings import BROKER
 
@@ -38,13 +38,16 @@ def measure(bench: Bench) -> Finding:
     return Finding(
         title="Race",
         words=f"{THREADS} threads of one process call at once with one free key, {calls} times "
-        "each: one call is accepted, the others are refused. The limit is a task that sends "
-        "one `SET NX`.",
+        "each: one call is accepted, the others are refused.",
         columns=("package", "refusals in a second", "\u00f7 celery-once"),
         rows=rows,
         targets=(
             Target(
-                "refusals in a race \u00f7 celery-once's", ratios[0][1].median, LIMIT, least=True
+                "refusals in a race \u00f7 celery-once's",
+                ratios[0][1].median,
+                LIMIT,
+                least=True,
+                bounds=bounds(ratios),
             ),
         ),
         bars=(Bars("Refusals in a race \u00f7 celery-once's", LIMIT, tuple(ratios), least=True),),

@@ -11,7 +11,7 @@ from django.core.cache import caches
 
 from benchmarks.speed.bench import Bench, refuse, timed
 from benchmarks.speed.contenders import TIMEOUT
-from benchmarks.speed.finding import Bars, Finding, Target, compared
+from benchmarks.speed.finding import Bars, Finding, Target, bounds, compared
 from benchmarks.speed.rounds import ratio
 from benchmarks.speed.settings import FLOOR, LOCKS
 from benchmarks.speed.wiretap import sent
@@ -30,12 +30,18 @@ def measure(bench: Bench) -> Finding:
     return Finding(
         title="Refused duplicate",
         words="One refused `delay()` on a key that is held, the journal off (`LOG: False`), beside "
-        "one bare command to the same server. The limit is a task that "
-        "sends just that. The last rows are parts of ours by themselves: the "
+        "one bare command to the same server. The last rows are parts of ours by themselves: the "
         "very command that the lock store sends, through redis-py, and what is computed before.",
         columns=("call", "\u00b5s", "\u00f7 `SET`"),
         rows=compared(times, BARE),
-        targets=(Target("refused duplicate \u00f7 bare `SET NX`", ratios[0][1].median, LIMIT),),
+        targets=(
+            Target(
+                "refused duplicate \u00f7 bare `SET NX`",
+                ratios[0][1].median,
+                LIMIT,
+                bounds=bounds(ratios),
+            ),
+        ),
         bars=(Bars("Refused duplicate \u00f7 bare SET NX", LIMIT, tuple(ratios)),),
     )
 
