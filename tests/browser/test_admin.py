@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from django.contrib.admin.models import LogEntry
 from django.urls import reverse
 from playwright.sync_api import Page, ViewportSize
 
+from django_celery_once.keys import key_of
 from django_celery_once.locks import open_store
 from django_celery_once.models import BlockedDuplicate
 from tests.admin import people
-from tests.admin.test_locks import KEY, hold, hold_without_worker
+from tests.admin.test_locks import KEY, MOVED, hold, hold_without_worker
+from tests.configurations import once
 from tests.factories import make_rejection
 
 pytestmark = pytest.mark.needs("chromium")
@@ -124,6 +127,21 @@ def test_a_release_without_a_reason_is_stopped(page: Page, log_in: LogIn) -> Non
     page.click("input[type=submit]")
     assert page.evaluate("document.activeElement.name") == "reason"
     assert store.inspect(KEY) is not None
+
+
+def test_every_release_button_is_in_sight(page: Page, log_in: LogIn) -> None:
+    """On a small screen, where locks are in several caches, which the page has to tell apart."""
+    key = key_of("reports.tasks.send_monthly_report", "May")
+    for alias in ("locks", "locks_django"):
+        hold(open_store(alias), key, lease=60, owner=str(uuid4()))
+    log_in(people.superuser())
+    page.set_viewport_size({"width": 1280, "height": 800})
+    with once(TASKS=MOVED):
+        page.goto(reverse(LOCKS))
+        buttons = page.get_by_role("button", name="Release the lock").all()
+        ends = [box["x"] + box["width"] for each in buttons if (box := each.bounding_box())]
+    assert len(ends) == 2
+    assert max(ends) <= 1280
 
 
 def test_nothing_sticks_out_on_a_phone(page: Page, log_in: LogIn) -> None:
