@@ -41,15 +41,19 @@ def main() -> int:
         django.setup()
 
         from benchmarks.soak.load import Load
-        from benchmarks.soak.referee import judge
+        from benchmarks.soak.referee import judge, overlaps
+        from tests.integration.referee import all_entries
 
         load, sampler = Load(stage.address, asked.rate, asked.seed), Sampler(stage)
         with load:
             _watch(asked, stage, load, sampler)
         left, found = _settle(), list(rows(sampler.samples))
-        calls = judge(stage, load.accepted)
+        entries = all_entries()
+        calls = judge(stage, load.accepted, entries)
         lasting, peak = sampler.lasting_keys(), max(each.clients for each in sampler.server)
     print(*table(found), sep="\n")
+    for late, early in overlaps(entries, stage.killed):
+        print(f"overlap: {late} beside {early}")
     print(f"requests: {load.requests} {dict(load.answers)}")
     print(f"calls accepted: {len(load.accepted)} {dict(calls)}; kills: {len(stage.kills)}")
     print(f"lock server: at most {peak} clients, locks left: {len(left)}, lasting keys: {lasting}")

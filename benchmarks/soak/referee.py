@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from benchmarks.soak.stage import Stage
-from tests.integration.referee import Entry, all_entries
+from tests.integration.referee import Entry
 
 #: Seconds in which a call that was accepted would have been begun.
 PROMPT = 25.0
 
 
-def judge(stage: Stage, accepted: Mapping[str, float]) -> Counter[str]:
+def judge(stage: Stage, accepted: Mapping[str, float], entries: Sequence[Entry]) -> Counter[str]:
     """Count the ends of the accepted calls, and the runs beside another of the same key.
 
     A call is ``killed`` where its process was, or where it was accepted just before a kill and
     has never begun: it was on its way to a process that died.
     """
-    entries = all_entries()
     begun = {entry.task_id for entry in entries if entry.event == "start"}
     ended = {entry.task_id for entry in entries if entry.event == "end"}
     in_killed = {entry.task_id for entry in entries if entry.pid in stage.killed}

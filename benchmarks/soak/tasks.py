@@ -36,12 +36,12 @@ _referee = redis.Redis.from_url(os.environ.get("INTEGRATION_REFEREE", "redis://1
 
 
 def _play(task: QueueOnce, name: str) -> None:
-    task_id = task.request.id or ""
-    write(_referee, name, "start", task_id)
+    key, task_id = task.once_key(name), task.request.id or ""
+    write(_referee, key, "start", task_id)
     try:
         time.sleep(RUN)
     finally:
-        write(_referee, name, "end", task_id)
+        write(_referee, key, "end", task_id)
 
 
 @app.task(bind=True, base=QueueOnce)
