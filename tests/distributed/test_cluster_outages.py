@@ -96,6 +96,7 @@ def test_the_doctor_knows_a_cluster_behind_a_plain_client(cluster: Cluster) -> N
     assert "ClusterConnectionFactory" in found.advice
 
 
+@pytest.mark.usefixtures("store")
 def test_one_living_server_is_enough_to_begin_with(cluster: Cluster) -> None:
     """Find the cluster by another server than the first."""
     others = [("127.0.0.1", each.port) for each in cluster.primaries]
