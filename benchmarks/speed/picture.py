@@ -8,7 +8,7 @@ from xml.sax.saxutils import escape
 from benchmarks.speed.finding import Bars, Finding
 from benchmarks.speed.settings import OURS
 
-WIDTH, LEFT, RIGHT, HEAD, ROW, BAR, GAP = 760, 150, 70, 34, 24, 16, 18
+WIDTH, LEFT, RIGHT, HEAD, ROW, BAR, GAP = 760, 170, 70, 34, 24, 16, 18
 #: Fill and border of our bars and of the others'.
 MINE, OTHERS = ("#0969da", "#0a3069"), ("#d0d7de", "#59636e")
 STYLE = (
