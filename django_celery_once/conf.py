@@ -120,9 +120,7 @@ class Conf:
 
     def _get(self, key: str) -> Any:
         default, check = KEYS[key]
-        given = getattr(settings, NAME, _NOTHING)
-        if type(given) is not dict:
-            given = _given()
+        given = _given()
         if key not in given:
             return default
         value = given[key]
@@ -157,7 +155,7 @@ def problems() -> list[tuple[str, str]]:
 
 def _given() -> Mapping[str, Any]:
     given = getattr(settings, NAME, _NOTHING)
-    if not isinstance(given, Mapping):
+    if type(given) is not dict and not isinstance(given, Mapping):
         raise ImproperlyConfigured(f"{NAME} must be a dictionary, not {given!r}")
     return given
 

@@ -13,7 +13,7 @@ from typing import Any
 from django.conf import settings as django_settings
 from redis import Redis
 
-from benchmarks.speed.contenders import LIMIT, PLAIN, TELLING, Contender
+from benchmarks.speed.contenders import BOUNDS, COMMANDS, PLAIN, TELLING, Contender
 from benchmarks.speed.rounds import Times, interleave
 from benchmarks.speed.settings import BARE, BROKER, LOCKS, OURS, PEERS, SCRIPTS
 
@@ -36,12 +36,11 @@ class Bench:
 
     def guarded(self) -> list[Contender]:
         """Return ours and the peers."""
-        others = (PLAIN, LIMIT, TELLING)
-        return [each for each in self.contenders.values() if each.name not in others]
+        return [each for each in self.contenders.values() if each.name not in (PLAIN, *BOUNDS)]
 
     def locking(self) -> list[Contender]:
         """Return ours, the peers and what no lock can do without."""
-        return [*self.guarded(), self.contenders[LIMIT], self.contenders[TELLING]]
+        return [*self.guarded(), *(self.contenders[name] for name in BOUNDS)]
 
     def many(self, count: int, few: int = 2) -> int:
         """Return how many of something to do."""
@@ -57,7 +56,7 @@ class Bench:
 
     def store_of(self, contender: Contender) -> Any:
         """Return a client of the database with a contender's locks."""
-        return self.redis({OURS: LOCKS, LIMIT: BARE, TELLING: SCRIPTS, **PEERS}[contender.name])
+        return self.redis({OURS: LOCKS, COMMANDS: BARE, TELLING: SCRIPTS, **PEERS}[contender.name])
 
     def forget(self, contender: Contender) -> None:
         """Empty the queue and free the contender's keys."""

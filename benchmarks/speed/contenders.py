@@ -15,14 +15,15 @@ from typing import Any
 
 from celery import Celery
 
-from benchmarks.speed import finding
+from benchmarks.speed.finding import BOUND
 from benchmarks.speed.settings import BARE, OURS, PEERS, REDIS_URL, SCRIPTS
 
 PLAIN = "plain task"
 #: The least that any lock in Redis sends: one command for a call, two for a run.
-LIMIT = f"{finding.LIMIT}bare commands"
+COMMANDS = f"{BOUND}bare commands"
 #: The least that one does whose refusals tell who holds it and whose runs have a lease.
-TELLING = f"{finding.LIMIT}our scripts"
+TELLING = f"{BOUND}our scripts"
+BOUNDS = (COMMANDS, TELLING)
 DOCUMENT = uuid.UUID("6b0f3c1e-3f43-4f0a-9d3d-0c1c5f0c7a11")
 DAY = datetime.date(2026, 5, 1)
 #: Seconds after which a lock lapses, everywhere.
@@ -161,7 +162,7 @@ def bare(app: Celery) -> Contender:
         def after_return(self, status: Any, retval: Any, task_id: Any, args: Any, *_: Any) -> None:
             client.delete(f"bare:{args[3]}")
 
-    return Contender(LIMIT, _task(app, "bare", base=Bare))
+    return Contender(COMMANDS, _task(app, "bare", base=Bare))
 
 
 class Held(Exception):
@@ -215,6 +216,6 @@ MAKERS: Mapping[str, Callable[[Celery], Contender]] = {
     "celery-singleton": celery_singleton,
     "celery-once-task": celery_once_task,
     "celery-heimdall": celery_heimdall,
-    LIMIT: bare,
+    COMMANDS: bare,
     TELLING: telling,
 }

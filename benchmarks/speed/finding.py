@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from benchmarks.speed.rounds import Spread, Times, ratio
 
 #: What the names of contenders begin with that only send what cannot be done without.
-LIMIT = "limit: "
+BOUND = "limit: "
 
 
 @dataclass(frozen=True)
@@ -65,12 +65,21 @@ class Finding:
     bars: tuple[Bars, ...] = field(default=())
 
 
-def bounds(ratios: Iterable[tuple[str, Spread]]) -> tuple[tuple[str, float], ...]:
-    """Return the names and medians of the contenders that do no more than they must."""
-    return tuple(
-        (name.removeprefix(LIMIT), spread.median)
-        for name, spread in ratios
-        if name.startswith(LIMIT)
+def set_beside(
+    what: str, ratios: Iterable[tuple[str, Spread]], limit: float, *, least: bool = False
+) -> tuple[Target, Bars]:
+    """Return our ratio, the first, as a target bounded by the limits', and those of all as bars.
+
+    ``what`` is in lower case and Markdown; a picture has neither.
+    """
+    rows = tuple(ratios)
+    bounds = tuple(
+        (name.removeprefix(BOUND), spread.median) for name, spread in rows if name.startswith(BOUND)
+    )
+    plain = what.replace("`", "")
+    return (
+        Target(what, rows[0][1].median, limit, least=least, bounds=bounds),
+        Bars(plain[0].upper() + plain[1:], limit, rows, least),
     )
 
 

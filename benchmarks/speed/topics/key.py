@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 
 from benchmarks.speed.bench import Bench, timed
-from benchmarks.speed.finding import Bars, Finding, Target, compared
+from benchmarks.speed.finding import Finding, compared, set_beside
 from benchmarks.speed.rounds import ratio
 
 LIMIT = 1.5
@@ -20,6 +20,7 @@ def measure(bench: Bench) -> Finding:
         functions[each.name] = timed(partial(each.key, *each.arguments(1)), calls)
     times = bench.take_turns(functions, 60)
     ratios = [(each.name, ratio(times, each.name, CONTROL)) for each in bench.guarded()]
+    target, bars = set_beside("key \u00f7 celery-once's", ratios, LIMIT)
     return Finding(
         title="Key",
         words="The key of typical arguments (three strings, two numbers, a UUID and a date), as "
@@ -28,6 +29,6 @@ def measure(bench: Bench) -> Finding:
         "arguments.",
         columns=("package", "\u00b5s", "\u00f7 celery-once"),
         rows=compared(times, CONTROL, digits=1),
-        targets=(Target("key \u00f7 celery-once's", ratios[0][1].median, LIMIT),),
-        bars=(Bars("Key \u00f7 celery-once's", LIMIT, tuple(ratios)),),
+        targets=(target,),
+        bars=(bars,),
     )

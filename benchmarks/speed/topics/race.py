@@ -8,7 +8,7 @@ from functools import partial
 
 from benchmarks.speed.bench import QUEUE, Bench, refuse
 from benchmarks.speed.contenders import Contender
-from benchmarks.speed.finding import Bars, Finding, Target, bounds
+from benchmarks.speed.finding import Finding, set_beside
 from benchmarks.speed.rounds import Spread
 from benchmarks.speed.settings import BROKER
 
@@ -35,22 +35,15 @@ def measure(bench: Bench) -> Finding:
         (name, Spread.of([1 / each for each in times[name]]).told(digits=0), spread.told())
         for name, spread in ratios
     )
+    target, bars = set_beside("refusals in a race \u00f7 celery-once's", ratios, LIMIT, least=True)
     return Finding(
         title="Race",
         words=f"{THREADS} threads of one process call at once with one free key, {calls} times "
         "each: one call is accepted, the others are refused.",
         columns=("package", "refusals in a second", "\u00f7 celery-once"),
         rows=rows,
-        targets=(
-            Target(
-                "refusals in a race \u00f7 celery-once's",
-                ratios[0][1].median,
-                LIMIT,
-                least=True,
-                bounds=bounds(ratios),
-            ),
-        ),
-        bars=(Bars("Refusals in a race \u00f7 celery-once's", LIMIT, tuple(ratios), least=True),),
+        targets=(target,),
+        bars=(bars,),
     )
 
 

@@ -11,7 +11,7 @@ from django.core.cache import caches
 
 from benchmarks.speed.bench import Bench, refuse, timed
 from benchmarks.speed.contenders import TIMEOUT
-from benchmarks.speed.finding import Bars, Finding, Target, bounds, compared
+from benchmarks.speed.finding import Finding, compared, set_beside
 from benchmarks.speed.rounds import ratio
 from benchmarks.speed.settings import FLOOR, LOCKS
 from benchmarks.speed.wiretap import sent
@@ -27,6 +27,7 @@ def measure(bench: Bench) -> Finding:
     }
     times = bench.take_turns({**_floors(bench, calls), **refusals, **_parts(bench, calls)}, 40)
     ratios = [(each.name, ratio(times, each.name, BARE)) for each in bench.locking()]
+    target, bars = set_beside("refused duplicate \u00f7 bare `SET NX`", ratios, LIMIT)
     return Finding(
         title="Refused duplicate",
         words="One refused `delay()` on a key that is held, the journal off (`LOG: False`), beside "
@@ -34,15 +35,8 @@ def measure(bench: Bench) -> Finding:
         "very command that the lock store sends, through redis-py, and what is computed before.",
         columns=("call", "\u00b5s", "\u00f7 `SET`"),
         rows=compared(times, BARE),
-        targets=(
-            Target(
-                "refused duplicate \u00f7 bare `SET NX`",
-                ratios[0][1].median,
-                LIMIT,
-                bounds=bounds(ratios),
-            ),
-        ),
-        bars=(Bars("Refused duplicate \u00f7 bare SET NX", LIMIT, tuple(ratios)),),
+        targets=(target,),
+        bars=(bars,),
     )
 
 

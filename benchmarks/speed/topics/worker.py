@@ -6,9 +6,8 @@ from functools import partial
 
 from benchmarks.speed.bench import Bench
 from benchmarks.speed.contenders import PLAIN
-from benchmarks.speed.finding import Bars, Finding, Target, bounds, compared
+from benchmarks.speed.finding import Finding, compared, set_beside
 from benchmarks.speed.rounds import ratio
-from benchmarks.speed.settings import OURS
 from benchmarks.speed.workers import run_all, started
 
 #: For each pool: how many at a time, and the ratio to reach.
@@ -18,7 +17,7 @@ POOLS = {"solo": (1, 1.15), "prefork": (2, 1.07)}
 def measure(bench: Bench) -> Finding:
     tasks = bench.many(500, 40)
     rows: list[tuple[str, ...]] = []
-    targets, bars = [], []
+    reached = []
     for pool, (concurrency, limit) in POOLS.items():
         with started(bench, pool, concurrency):
             times = bench.take_turns(
@@ -26,10 +25,8 @@ def measure(bench: Bench) -> Finding:
                 8,
             )
         rows += [(pool, *row) for row in compared(times, PLAIN)]
-        ratios = {each.name: ratio(times, each.name, PLAIN) for each in bench.locking()}
-        what, least = f"task in a {pool} worker \u00f7 plain", bounds(ratios.items())
-        targets.append(Target(what, ratios[OURS].median, limit, bounds=least))
-        bars.append(Bars(f"Task in a {pool} worker \u00f7 plain", limit, tuple(ratios.items())))
+        ratios = [(each.name, ratio(times, each.name, PLAIN)) for each in bench.locking()]
+        reached.append(set_beside(f"task in a {pool} worker \u00f7 plain", ratios, limit))
     return Finding(
         title="Worker",
         words=f"One no-op task, from {tasks} that wait at once, in a worker that serves one "
@@ -37,6 +34,6 @@ def measure(bench: Bench) -> Finding:
         "each process.",
         columns=("pool", "task", "\u00b5s", "\u00f7 plain"),
         rows=tuple(rows),
-        targets=tuple(targets),
-        bars=tuple(bars),
+        targets=tuple(target for target, _bars in reached),
+        bars=tuple(bars for _target, bars in reached),
     )
