@@ -17,7 +17,7 @@ from django_celery_once.conf import conf
 from django_celery_once.exceptions import AlreadyQueued, LockUnavailable
 from django_celery_once.header import Header
 from django_celery_once.leases import Lease
-from django_celery_once.locks import Lock, Phase, open_store
+from django_celery_once.locks import Lock, Phase, coalescing, open_store
 from django_celery_once.options import OnceOptions
 from django_celery_once.record import record
 from django_celery_once.releases import release_later, release_or_later
@@ -176,7 +176,11 @@ def take(
     """
     try:
         store = open_store(claim.lock.alias)
-        holder = store.acquire(claim.lock, claim.seconds, replacing, counted=counted, follow=follow)
+        if counted and not follow and replacing is None:
+            holder = coalescing.acquire(store, claim.lock, claim.seconds)
+        else:
+            hits = int(counted)
+            holder = store.acquire(claim.lock, claim.seconds, replacing, hits=hits, follow=follow)
     except LockUnavailable as error:
         if not conf.enqueue_on_cache_error:
             release_later(claim.lock, claim.seconds)

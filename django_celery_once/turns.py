@@ -114,7 +114,7 @@ def _follow_again(task: Any, header: Header, lock: Lock, holder: Lock) -> None:
         call = reruns.pack(task, Call(request.args, request.kwargs or {}), {}, header)
     queued = replace(lock, run="", started=0.0, phase=Phase.QUEUED, call=call)
     seconds = header.timeout or conf.timeout
-    found = open_store(lock.alias).acquire(queued, seconds, counted=False, follow=True)
+    found = open_store(lock.alias).acquire(queued, seconds, hits=0, follow=True)
     if found is None:
         return
     if found.follow_up is None or found.follow_up.owner != lock.owner:

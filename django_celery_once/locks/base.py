@@ -109,19 +109,22 @@ class LockStore(Protocol):
 
     alias: str
 
+    def name_of(self, key: str) -> str:
+        """Return a key as the cache spells it, with its prefix, its version and its tenant."""
+
     def acquire(
         self,
         lock: Lock,
         timeout: float,
         replacing: Lock | None = None,
         *,
-        counted: bool = True,
+        hits: int = 1,
         follow: bool = False,
     ) -> Lock | None:
         """Take ``lock.key`` for ``timeout`` seconds and return ``None``, or the holder's lock.
 
         It is taken when it is free or belongs to ``replacing`` as in ``release``. Any other
-        holder keeps it: unless the call is to ask again (not ``counted``), the hit is counted,
+        holder keeps it: as many ``hits`` are counted as calls ask (none: they ask again later),
         and its record says so. Asking again with the same
         token is no second call (the client may repeat a command whose answer was lost). A
         successor with the same owner keeps ``since`` and ``hits``, and ``label`` and

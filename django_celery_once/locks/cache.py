@@ -29,13 +29,17 @@ class CacheStore:
         self.alias = alias
         self._cache = cache
 
+    def name_of(self, key: str) -> str:
+        """Return the name of a key in the cache (``LockStore.name_of``)."""
+        return str(self._cache.make_key(key))
+
     def acquire(
         self,
         lock: Lock,
         timeout: float,
         replacing: Lock | None = None,
         *,
-        counted: bool = True,
+        hits: int = 1,
         follow: bool = False,
     ) -> Lock | None:
         """Take the key or return the holder (``LockStore.acquire``)."""
@@ -53,7 +57,7 @@ class CacheStore:
                     return None
                 if held.token == lock.token:
                     return None
-                held = self._hit(held) if counted else replace(held, hits=self._hits(held.key))
+                held = self._hit(held, hits)
                 return self._follow(held, lock, timeout) if follow else held
         # A cache that hides its outage refuses to add and shows nothing: no duplicate.
         raise self._unavailable(lock.key, "it neither takes the lock nor shows a holder")
@@ -66,7 +70,7 @@ class CacheStore:
             found, held = self._start(lock, lease, again=again)
             if found is Start.ANOTHER and held is not None:
                 counted = counted and held.owner != lock.owner
-                held = self._hit(held) if counted else held
+                held = self._hit(held, int(counted))
             if found is Start.ELSEWHERE and held is not None:
                 held = replace(held, sent_back=True)
                 self._write(held, max(held.remaining, 2 * lease))
@@ -213,11 +217,13 @@ class CacheStore:
             return None
         return held
 
-    def _hit(self, held: Lock) -> Lock:
+    def _hit(self, held: Lock, more: int) -> Lock:
+        if not more:
+            return replace(held, hits=self._hits(held.key))
         try:
-            hits = self._cache.incr(_hits_key(held.key))
+            hits = self._cache.incr(_hits_key(held.key), more)
         except ValueError:  # the counter was dropped before its lock
-            hits = held.hits + 1
+            hits = held.hits + more
             self._cache.set(_hits_key(held.key), hits, math.ceil(held.remaining))
         return replace(held, hits=hits)
 

@@ -100,7 +100,7 @@ class ClusterStore(RedisStore):
         with self._client(f"{len(calls)} leases") as client:
             pipeline = client.pipeline()
             for key, words in calls:
-                pipeline.execute_command("EVAL", script.text, 1, self._name(key), *words)
+                pipeline.execute_command("EVAL", script.text, 1, self.name_of(key), *words)
             return list(pipeline.execute()) if calls else []
 
     def _servers(self, client: RedisCluster) -> list[Any]:

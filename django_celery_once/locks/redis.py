@@ -74,18 +74,22 @@ class RedisStore:
         with self._client("INFO") as client:
             return dict(client.info())
 
+    def name_of(self, key: str) -> str:
+        """Return the name of a key in Redis (``LockStore.name_of``)."""
+        return str(self._cache.make_key(key))
+
     def acquire(
         self,
         lock: Lock,
         timeout: float,
         replacing: Lock | None = None,
         *,
-        counted: bool = True,
+        hits: int = 1,
         follow: bool = False,
     ) -> Lock | None:
         """Take the key or return the holder (``LockStore.acquire``)."""
         old = ("", "") if replacing is None else (replacing.token, replacing.run)
-        how = (int(counted), "follow" if follow else "", lock.call, f"{time.time():.3f}")
+        how = (hits, "follow" if follow else "", lock.call, f"{time.time():.3f}")
         who = (lock.owner, lock.token)
         found = self._run(
             ACQUIRE, lock.key, milliseconds(timeout), *old, *who, *how, *fields_of(lock)
@@ -95,7 +99,7 @@ class RedisStore:
         holder = told(self.alias, lock.key, found)
         if follow and holder.follow_up is not None and holder.follow_up.owner == lock.owner:
             with self._client(lock.key) as client:
-                client.sadd(self._name(_FOLLOWED), lock.key)
+                client.sadd(self.name_of(_FOLLOWED), lock.key)
         return holder
 
     def start(
@@ -132,11 +136,11 @@ class RedisStore:
     def blocked(self) -> list[Lock]:
         """Look at the locks that have follow-ups (``LockStore.blocked``)."""
         with self._client(_FOLLOWED) as client:
-            names = [text_of(key) for key in client.smembers(self._name(_FOLLOWED))]
+            names = [text_of(key) for key in client.smembers(self.name_of(_FOLLOWED))]
             found = {key: self.inspect(key) for key in names}
             done = [key for key, held in found.items() if held is None or held.follow_up is None]
             if done:
-                client.srem(self._name(_FOLLOWED), *done)
+                client.srem(self.name_of(_FOLLOWED), *done)
         return [held for held in found.values() if held is not None and held.blocks]
 
     def shorten(self, lock: Lock, seconds: float) -> bool:
@@ -155,8 +159,8 @@ class RedisStore:
 
     def scan(self, prefix: str = "", limit: int = 1000, seconds: float = 1.5) -> Scan:
         """Walk the keys with SCAN (``LockStore.scan``)."""
-        base = self._name(f"{keys.PREFIX}:")
-        pattern = _GLOB.sub(r"\\\1", self._name(prefix or f"{keys.PREFIX}:")) + "*"
+        base = self.name_of(f"{keys.PREFIX}:")
+        pattern = _GLOB.sub(r"\\\1", self.name_of(prefix or f"{keys.PREFIX}:")) + "*"
         deadline = time.monotonic() + seconds
         found: dict[str, Lock] = {}  # SCAN may name a key twice
         ended = False
@@ -189,12 +193,9 @@ class RedisStore:
         """Return the clients of all servers that have locks."""
         return [client]
 
-    def _name(self, key: str) -> str:
-        return str(self._cache.make_key(key))
-
     def _run(self, script: Script, key: str, *words: str | int) -> Any:
         try:
-            return wire.run(self._primary(), script, self._name(key), words)
+            return wire.run(self._primary(), script, self.name_of(key), words)
         except _FAILURES as error:
             raise self._unavailable(key, error) from error
 
@@ -202,7 +203,7 @@ class RedisStore:
         if not calls:
             return []
         with self._client(f"{len(calls)} leases") as client:
-            named = [(self._name(key), words) for key, words in calls]
+            named = [(self.name_of(key), words) for key, words in calls]
             return wire.run_many(client, script, named)
 
     @contextmanager

@@ -38,14 +38,14 @@ class Broken(CacheStore):
         timeout: float,
         replacing: Lock | None = None,
         *,
-        counted: bool = True,
+        hits: int = 1,
         follow: bool = False,
     ) -> Lock | None:
         """Refuse a free key, or forget that a lock must lapse."""
         if self.promise == "free keys are free":
             return lock
         kept = 60 if self.promise == "locks lapse" else timeout
-        return super().acquire(lock, kept, replacing, counted=counted, follow=follow)
+        return super().acquire(lock, kept, replacing, hits=hits, follow=follow)
 
     def start(
         self, lock: Lock, lease: float, *, again: bool = False, counted: bool = True

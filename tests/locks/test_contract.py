@@ -309,7 +309,7 @@ def test_a_call_that_asks_again_is_not_counted(store: LockStore) -> None:
     mine = lock()
     store.acquire(mine, 600)
     store.acquire(lock(), 600)
-    holder = store.acquire(lock(), 600, counted=False)
+    holder = store.acquire(lock(), 600, hits=0)
     assert holder is not None
     assert (holder.owner, holder.hits) == (mine.owner, 1)
     assert found(store, mine.key).hits == 1
