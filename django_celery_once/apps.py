@@ -13,8 +13,9 @@ class CeleryOnceConfig(AppConfig):
 
     def ready(self) -> None:
         """Register and connect; nothing is read from the settings here."""
-        from django_celery_once import checks, journal, worker
+        from django_celery_once import checks, journal, watch, worker
 
         worker.connect()
+        watch.connect()
         journal.connect()
         checks.register()

@@ -26,7 +26,7 @@ logger = logging.getLogger(__name__)
 
 def new_claim(
     task: Any,
-    task_id: str,
+    task_id: str | None,
     call: Call,
     asked: OnceOptions,
     options: Mapping[str, Any],
@@ -36,8 +36,8 @@ def new_claim(
 
     Where another has it, wait for it or follow the holder, if the ``policy`` is to do so.
     """
-    if not _is_guarded(task, task_id, asked):
-        return claims.unguarded(task_id)
+    if not _is_guarded(asked):
+        return _unguarded(task, task_id, asked)
     claim = _claim_of(task, _new_lock(task, task_id, call, asked), asked, options)
     if asked.until == "running":
         return claim  # its run asks for the lock
@@ -72,14 +72,16 @@ def _hand_on(task: Any, running: Run, claim: Claim) -> Claim:
 
 
 def new_reservation(
-    task: Any, task_id: str, call: Call, asked: OnceOptions, policy: str = "raise"
+    task: Any, task_id: str | None, call: Call, asked: OnceOptions, policy: str = "raise"
 ) -> Claim:
     """Take the lock of a call to come; arguments that its key does not need may be missing.
 
     Where another has it, wait for it if the ``policy`` is to do so.
     """
-    if asked.until == "running" or not _is_guarded(task, task_id, asked):
+    if asked.until == "running":
         return claims.unguarded(task_id)
+    if not _is_guarded(asked):
+        return _unguarded(task, task_id, asked)
     partly = not (asked.keys is None and asked.key is None)
     lock = _new_lock(task, task_id, call, asked, partly=partly)
     claim = Claim(Header(), replace(lock, phase=Phase.RESERVED), conf.reserve)
@@ -107,10 +109,10 @@ def reserved_claim(
 
 
 def carried_claim(
-    task: Any, task_id: str, headers: Mapping[str, Any], options: Mapping[str, Any]
+    task: Any, task_id: str | None, headers: Mapping[str, Any], options: Mapping[str, Any]
 ) -> Claim | None:
     """Return the claim of a message that carries an earlier one on, as a retry does."""
-    if not options.get("retries"):
+    if not options.get("retries") or not task_id:
         return None
     running = current_run(task_id)
     header = running.header if running else read_header(headers)
@@ -132,14 +134,19 @@ def carried_claim(
     return claim
 
 
-def _is_guarded(task: Any, task_id: str, asked: OnceOptions) -> bool:
+def _is_guarded(asked: OnceOptions) -> bool:
     if asked.force or not conf.enabled:
-        why = "once['force']" if asked.force else "the setting ENABLED"
-        logger.info("Queueing %s[%s] without a lock: %s", task.name, task_id, why)
         return False
     check_installed()
     leftovers.free_abandoned()
     return True
+
+
+def _unguarded(task: Any, task_id: str | None, asked: OnceOptions) -> Claim:
+    claim = claims.unguarded(task_id)
+    why = "once['force']" if asked.force else "the setting ENABLED"
+    logger.info("Queueing %s[%s] without a lock: %s", task.name, claim.lock.owner, why)
+    return claim
 
 
 def _is_same(one: Lock, other: Lock) -> bool:
@@ -158,7 +165,7 @@ def _follow_oneself(claim: Claim, call: str) -> Claim:
 
 
 def _new_lock(
-    task: Any, task_id: str, call: Call, asked: OnceOptions, *, partly: bool = False
+    task: Any, task_id: str | None, call: Call, asked: OnceOptions, *, partly: bool = False
 ) -> Lock:
     bound = bind(task, call.args, call.kwargs, partly=partly)
     return claims.new_lock(

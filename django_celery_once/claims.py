@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from uuid import uuid4
 
 from django.core.exceptions import ImproperlyConfigured
 
@@ -90,7 +91,7 @@ def alias_of(said: Header | OnceOptions) -> str:
 def new_lock(
     key: str,
     task_name: str,
-    task_id: str,
+    task_id: str | None,
     *,
     alias: str = "",
     phase: Phase = Phase.QUEUED,
@@ -98,11 +99,15 @@ def new_lock(
     requester: str = "",
     until: str = "",
 ) -> Lock:
-    """Return the record of a lock asked for now."""
+    """Return the record of a lock asked for now, with a fresh task id where there is none.
+
+    Its token is drawn with that id: each draw lets other threads run before this one goes on.
+    """
+    made = None if task_id else uuid4()
     return Lock(
         key=key,
-        owner=task_id,
-        token=new_token(),
+        owner=task_id or str(made),
+        token=new_token() if made is None else made.hex[16:],
         phase=phase,
         task=task_name,
         since=time.time(),
@@ -142,9 +147,9 @@ def already_queued(task_name: str, holder: Lock) -> AlreadyQueued:
     )
 
 
-def unguarded(task_id: str) -> Claim:
+def unguarded(task_id: str | None) -> Claim:
     """Return the claim of a call that is queued whatever is under way."""
-    return Claim(Header(), Lock(key="", owner=task_id, token=""))
+    return Claim(Header(), Lock(key="", owner=task_id or str(uuid4()), token=""))
 
 
 def standing_in(claim: Claim, *, joins: bool) -> Claim:

@@ -6,7 +6,7 @@ import inspect
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from celery import current_app, uuid
+from celery import current_app
 from celery.contrib.django.task import DjangoTask
 
 from django_celery_once import canvas, claiming, policies, reservations
@@ -107,7 +107,6 @@ class QueueOnce(_Task):
         other duplicate, ``LockUnavailable`` when the lock store can't be reached, and what
         publishing raises; in each case nothing was queued and no lock is left.
         """
-        task_id = task_id or uuid()
         headers = dict(options.pop("headers", None) or {})
         claim = claiming.carried_claim(self, task_id, headers, options)
         if claim is None:
@@ -125,7 +124,7 @@ class QueueOnce(_Task):
         headers[NAME] = claim.header.as_message()
         try:
             result = super().apply_async(
-                args, kwargs, task_id, producer, link, link_error, shadow,
+                args, kwargs, claim.lock.owner, producer, link, link_error, shadow,
                 headers=headers, **options,
             )  # fmt: skip
         except BaseException:
@@ -155,7 +154,7 @@ class QueueOnce(_Task):
     ) -> Reservation:
         """Do as ``reserve``, with a task id or ``once`` options for this call."""
         asked, call = self.once_options(once), Call.of(args, kwargs, {})
-        claim = claiming.new_reservation(self, task_id or uuid(), call, asked)
+        claim = claiming.new_reservation(self, task_id, call, asked)
         if claim.holder is not None:
             policies.refuse(self, claim, asked, call, {}, policy="raise")
         return Reservation(self, claim, asked)
@@ -183,7 +182,7 @@ class QueueOnce(_Task):
         asked, call = self.once_options(once), Call.of(args, kwargs, options)
         bind(self, args, kwargs)  # nothing may be missing here
         policy = policies.choose(self, asked)
-        claim = claiming.new_reservation(self, task_id or uuid(), call, asked, policy)
+        claim = claiming.new_reservation(self, task_id, call, asked, policy)
         if claim.holder is not None and policy == "rerun":
             return policies.ask_at_commit(self, claim, args, kwargs, {"once": once, **options})
         if claim.holder is not None:
@@ -212,7 +211,7 @@ class QueueOnce(_Task):
 
     def _claim(
         self,
-        task_id: str,
+        task_id: str | None,
         call: Call,
         once: Mapping[str, Any] | Reservation | None,
         asked: OnceOptions,

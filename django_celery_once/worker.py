@@ -17,7 +17,6 @@ from django_celery_once import (
     follow_ups,
     leases,
     leftovers,
-    registry,
     requester,
     reruns,
     turns,
@@ -53,7 +52,6 @@ def connect() -> None:
     signals.worker_process_shutdown.connect(
         _end_process, dispatch_uid="django_celery_once.end_process"
     )
-    signals.worker_ready.connect(_watch, dispatch_uid="django_celery_once.watch")
     for beat_starts in (signals.beat_init, signals.beat_embedded_init):
         beat_starts.connect(_be_beat, dispatch_uid="django_celery_once.beat")
 
@@ -225,22 +223,6 @@ def _leave_to_message(task: QueueOnce, run: Run) -> None:
 
 def _end_process(**_signal: Any) -> None:
     process_ended.send_robust(sender=None)
-
-
-def _watch(sender: Any = None, **_signal: Any) -> None:
-    """Look regularly for follow-ups whose run is dead, from the worker's main process."""
-    sender.timer.call_repeatedly(conf.lease, _free_blocked)
-
-
-def _free_blocked() -> None:
-    for alias in registry.users():
-        try:
-            for lock in open_store(alias).blocked():
-                claims.free_blocked(lock)
-        except Exception:
-            # The worker's event loop must go on; the next round may have more luck.
-            words = "Could not look for follow-ups of dead runs in cache %r"
-            logger.warning(words, alias, exc_info=True)
 
 
 def _be_beat(**_signal: Any) -> None:

@@ -22,7 +22,7 @@ from django_celery_once import (
     endings,
     live,
     releases,
-    worker,
+    watch,
 )
 from django_celery_once.header import CACHE, NAME, Header, read_header
 from django_celery_once.locks import Lock, Phase, open_store
@@ -262,7 +262,7 @@ def test_the_worker_looks_for_dead_runs_in_every_cache(spare_redis_server: Redis
     wait_until(lambda: bool(store.blocked()), "the silence of the run")
     with override_settings(CACHES=caches_at(spare_redis_server)):
         spare_redis_server.kill()
-        worker._free_blocked()
+        watch._free_blocked()
     held = store.inspect(dead.key)
     assert held is not None
     assert held.owner == following.owner

@@ -34,10 +34,10 @@ class _Question:
     __slots__ = ("came", "over")
 
     def __init__(self) -> None:
-        self.came: deque[_Call] = deque()
+        self.came: deque[_Waiter] = deque()
         self.over = False
 
-    def end(self) -> list[_Call]:
+    def end(self) -> list[_Waiter]:
         """Let nobody join any more; return who came. No call is lost or returned twice."""
         self.over = True
         came = []
@@ -47,10 +47,10 @@ class _Question:
         return came
 
 
-class _Call:
+class _Waiter:
     """One that waits: for the ``answer`` to a command that asks for it, too, or to ask itself.
 
-    Then, it asks for those ``behind`` it as well.
+    Then it ``heads`` the next question, and asks for those ``behind`` it as well.
     """
 
     __slots__ = ("answer", "behind", "heads", "woken")
@@ -58,7 +58,7 @@ class _Call:
     def __init__(self) -> None:
         self.answer: Lock | LockUnavailable | None = None
         self.heads: _Question | None = None
-        self.behind: Sequence[_Call] = ()
+        self.behind: Sequence[_Waiter] = ()
         self.woken = threading.Lock()
         self.woken.acquire()
 
@@ -90,8 +90,8 @@ class _Call:
 
     def _give_up(self, question: _Question) -> None:
         if not self._leave(question):
-            for call in self.behind:
-                call.wake()
+            for each in self.behind:
+                each.wake()
 
 
 #: The questions of this process under way, by the names of their keys.
@@ -107,17 +107,17 @@ def acquire(store: LockStore, lock: Lock, timeout: float) -> Lock | None:
         ahead = _questions.setdefault(name, mine)
         if ahead is mine:
             return _ask(store, lock, timeout, name, mine)
-        call = _Call()
-        if not call.wait(ahead):
+        waiter = _Waiter()
+        if not waiter.wait(ahead):
             _forget(name, ahead)
             return store.acquire(lock, timeout)
-        if isinstance(call.answer, Lock):
-            return call.answer
-        if call.answer is not None:
-            error = call.answer
+        if isinstance(waiter.answer, Lock):
+            return waiter.answer
+        if waiter.answer is not None:
+            error = waiter.answer
             raise LockUnavailable(str(error), alias=error.alias, key=error.key) from error
-        if call.heads is not None:
-            return _ask(store, lock, timeout, name, call.heads, call.behind)
+        if waiter.heads is not None:
+            return _ask(store, lock, timeout, name, waiter.heads, waiter.behind)
 
 
 def _ask(
@@ -126,7 +126,7 @@ def _ask(
     timeout: float,
     name: tuple[str, str],
     question: _Question,
-    behind: Sequence[_Call] = (),
+    behind: Sequence[_Waiter] = (),
 ) -> Lock | None:
     """Ask for oneself and those ``behind``, tell them, and let those ask that came meanwhile."""
     answer: Lock | LockUnavailable | None = None
@@ -138,11 +138,11 @@ def _ask(
         raise
     finally:
         _hand_on(name, question)
-        for place, call in enumerate(behind, 1):
+        for place, waiter in enumerate(behind, 1):
             if isinstance(answer, Lock):
-                call.wake(replace(answer, hits=answer.hits - place))
+                waiter.wake(replace(answer, hits=answer.hits - place))
             else:
-                call.wake(answer)
+                waiter.wake(answer)
 
 
 def _hand_on(name: tuple[str, str], question: _Question) -> None:

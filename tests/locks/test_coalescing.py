@@ -246,7 +246,7 @@ def test_a_question_that_nobody_asks_stops_nobody(gate: Gate, crowd: Crowd) -> N
 def test_a_heir_that_has_gone_lets_the_others_ask(monkeypatch: pytest.MonkeyPatch) -> None:
     """It was to ask for those behind it."""
     monkeypatch.setattr(coalescing, "PATIENCE", 1.0)
-    heir, other, question = coalescing._Call(), coalescing._Call(), coalescing._Question()
+    heir, other, question = coalescing._Waiter(), coalescing._Waiter(), coalescing._Question()
     with ThreadPoolExecutor(1) as pool:
         in_time = pool.submit(heir.wait, question)
         wait_until(lambda: bool(question.came), "it waits")
@@ -257,7 +257,7 @@ def test_a_heir_that_has_gone_lets_the_others_ask(monkeypatch: pytest.MonkeyPatc
 
 def test_a_question_that_is_over_is_joined_by_nobody() -> None:
     """Who had found it before asks at once."""
-    question, call = coalescing._Question(), coalescing._Call()
+    question, call = coalescing._Question(), coalescing._Waiter()
     assert question.end() == []
     began = time.monotonic()
     assert call.wait(question)

@@ -22,7 +22,7 @@ def measure(bench: Bench) -> Finding:
         with started(bench, pool, concurrency):
             times = bench.take_turns(
                 {n: partial(run_all, bench, each, tasks) for n, each in bench.contenders.items()},
-                12,
+                8,
             )
         rows += [(pool, *row) for row in compared(times, PLAIN)]
         ratios = [(each.name, ratio(times, each.name, PLAIN)) for each in bench.locking()]
