@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 import os
 import re
@@ -14,7 +15,6 @@ from django.core.cache.backends.base import BaseCache
 from django.core.cache.backends.redis import RedisCache as DjangoRedisCache
 from django.core.exceptions import ImproperlyConfigured
 from django_redis.cache import RedisCache
-from django_redis.client import ShardClient
 from django_redis.exceptions import ConnectionInterrupted
 from redis.exceptions import RedisClusterException, RedisError
 
@@ -230,13 +230,23 @@ class RedisStore:
         if isinstance(self._cache, DjangoRedisCache):
             return self._cache._cache.get_client(write=True)
         client = self._cache.client  # type: ignore[attr-defined]
-        if ShardClient in type(client).__mro__:  # isinstance() takes its time with a protocol
+        kind: Any = type(client)
+        if _is_sharded(kind):
             raise ImproperlyConfigured(
                 f"CACHES[{self.alias!r}] uses django-redis' ShardClient, which can't hold locks; "
                 "name an alias with the default or the Sentinel client in "
                 "DJANGO_CELERY_ONCE['CACHE']"
             )
         return client.get_client(write=True)
+
+
+@functools.cache
+def _is_sharded(kind: Any) -> bool:
+    # Asked once for each kind: django-redis' clients are protocols, which take their time to
+    # check, and their modules are not loaded before there is a client.
+    from django_redis.client import ShardClient
+
+    return bool(issubclass(kind, ShardClient))
 
 
 def has_time_out(given: Mapping[str, Any], kind: Any) -> bool:
