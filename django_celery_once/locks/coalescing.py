@@ -70,10 +70,12 @@ class _Waiter:
         try:
             in_time = self.woken.acquire(timeout=PATIENCE)
         except BaseException:
-            self._give_up(question)
+            if not self._leave(question):
+                for each in self.behind:
+                    each.wake()
             raise
         if not in_time:
-            self._give_up(question)
+            self._leave(question)
         return in_time
 
     def wake(self, answer: Lock | LockUnavailable | None = None) -> None:
@@ -87,11 +89,6 @@ class _Waiter:
         except ValueError:
             return False
         return True
-
-    def _give_up(self, question: _Question) -> None:
-        if not self._leave(question):
-            for each in self.behind:
-                each.wake()
 
 
 #: The questions of this process under way, by the names of their keys.
@@ -108,9 +105,7 @@ def acquire(store: LockStore, lock: Lock, timeout: float) -> Lock | None:
         if ahead is mine:
             return _ask(store, lock, timeout, name, mine)
         waiter = _Waiter()
-        if not waiter.wait(ahead):
-            _forget(name, ahead)
-            return store.acquire(lock, timeout)
+        in_time = waiter.wait(ahead)
         if isinstance(waiter.answer, Lock):
             return waiter.answer
         if waiter.answer is not None:
@@ -118,6 +113,9 @@ def acquire(store: LockStore, lock: Lock, timeout: float) -> Lock | None:
             raise LockUnavailable(str(error), alias=error.alias, key=error.key) from error
         if waiter.heads is not None:
             return _ask(store, lock, timeout, name, waiter.heads, waiter.behind)
+        if not in_time:
+            _forget(name, ahead)
+            return store.acquire(lock, timeout)
 
 
 def _ask(

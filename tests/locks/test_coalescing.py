@@ -243,16 +243,44 @@ def test_a_question_that_nobody_asks_stops_nobody(gate: Gate, crowd: Crowd) -> N
     assert crowd._call() is not None
 
 
-def test_a_heir_that_has_gone_lets_the_others_ask(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It was to ask for those behind it."""
+def inherited(question: coalescing._Question) -> tuple[coalescing._Waiter, coalescing._Waiter]:
+    """Let the one that waits head the next question for another; return both, unwoken."""
+    wait_until(lambda: bool(question.came), "it waits")
+    [heir] = question.end()
+    other = coalescing._Waiter()
+    heir.heads, heir.behind = coalescing._Question(), [other]
+    return heir, other
+
+
+def test_a_heir_that_is_not_woken_asks_all_the_same(
+    gate: Gate, crowd: Crowd, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever was to wake it is gone: it asks for those behind it when its patience ends."""
     monkeypatch.setattr(coalescing, "PATIENCE", 1.0)
-    heir, other, question = coalescing._Waiter(), coalescing._Waiter(), coalescing._Question()
-    with ThreadPoolExecutor(1) as pool:
-        in_time = pool.submit(heir.wait, question)
-        wait_until(lambda: bool(question.came), "it waits")
-        heir.behind = question.end() and [other]  # and nobody wakes it
-        assert not in_time.result(20)
-    assert other.woken.acquire(blocking=False)
+    assert open_store("locks").acquire(lock(KEY), 60) is None
+    question = coalescing._questions[("locks", gate.name_of(KEY))] = coalescing._Question()
+    future = crowd._pool.submit(crowd._call)
+    _heir, other = inherited(question)
+    coalescing._questions.clear()
+    gate.answer()
+    assert [each.hits for each in refusals([future])] == [2]
+    assert gate.asked == [2]
+    assert other.woken.acquire(timeout=20)
+    assert isinstance(other.answer, Lock)
+    assert other.answer.hits == 1
+
+
+def test_a_heir_that_is_interrupted_lets_the_others_ask() -> None:
+    """It was to ask for those behind it."""
+    question, others = coalescing._Question(), []
+    heir = coalescing._Waiter()
+    drain = threading.Thread(target=lambda: others.append(inherited(question)[1]))
+    drain.start()
+    with alarm_after(0.5), pytest.raises(InterruptedError):
+        heir.wait(question)
+    drain.join()
+    assert others[0].woken.acquire(blocking=False)
+    assert others[0].answer is None
 
 
 def test_a_question_that_is_over_is_joined_by_nobody() -> None:
