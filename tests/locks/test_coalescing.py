@@ -87,8 +87,9 @@ def waiting() -> int:
 
 
 @pytest.fixture
-def gate() -> Gate:
-    """Return a store whose server takes its time."""
+def gate(monkeypatch: pytest.MonkeyPatch) -> Gate:
+    """Return a store whose server takes its time, and everybody waits for it."""
+    monkeypatch.setattr(coalescing, "PATIENCE", 60)
     return Gate()
 
 
@@ -102,7 +103,7 @@ def crowd(gate: Gate) -> Iterator[Crowd]:
 
 
 @pytest.fixture
-def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+def impatient(gate: Gate, monkeypatch: pytest.MonkeyPatch) -> None:
     """Let nobody wait long."""
     monkeypatch.setattr(coalescing, "PATIENCE", 0.05)
 
@@ -256,7 +257,7 @@ def test_a_heir_that_is_not_woken_asks_all_the_same(
     gate: Gate, crowd: Crowd, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whoever was to wake it is gone: it asks for those behind it when its patience ends."""
-    monkeypatch.setattr(coalescing, "PATIENCE", 1.0)
+    monkeypatch.setattr(coalescing, "PATIENCE", 1)
     assert open_store("locks").acquire(lock(KEY), 60) is None
     question = coalescing._questions[("locks", gate.name_of(KEY))] = coalescing._Question()
     future = crowd._pool.submit(crowd._call)
@@ -322,6 +323,7 @@ def test_a_call_that_is_interrupted_leaves(gate: Gate, crowd: Crowd) -> None:
     assert held().hits == 2
 
 
+@pytest.mark.usefixtures("impatient")
 def test_a_call_within_a_call_waits_for_itself_but_not_for_ever(gate: Gate, crowd: Crowd) -> None:
     """A signal's handler may ask for what its own thread is asking for."""
     told: list[Lock | None] = []
