@@ -39,7 +39,7 @@ class Target:
             f"{sign} {self.limit:,g}{unit}",
             f"{shortly(self.value)}{unit}",
             "yes" if self.reached else "**no**",
-            ", ".join(f"{name} {shortly(value)}" for name, value in self.bounds),
+            ", ".join(f"{name} {shortly(value)}{unit}" for name, value in self.bounds),
         )
 
 

@@ -17,7 +17,7 @@ too.
 Two contenders are limits: `bare commands` sends one `SET NX` for a call, a `SET` and a `DEL` for a
 run, and knows no more than that its key was taken. `our scripts` sends ours, from a task with
 nothing around them: a refused caller gets the holder's record, and a run a lease. Whatever tells
-as much takes as long; what we take beyond is Python.
+as much takes as long, unless several ask together; what we take beyond is Python.
 
 ![Ratios beside the other packages](results.svg)
 """

@@ -39,7 +39,8 @@ def measure(bench: Bench) -> Finding:
     return Finding(
         title="Race",
         words=f"{THREADS} threads of one process call at once with one free key, {calls} times "
-        "each: one call is accepted, the others are refused.",
+        "each: one call is accepted, the others are refused. Ours ask together while one of them "
+        "has no answer yet, in one command for several calls; all others ask each for itself.",
         columns=("package", "refusals in a second", "\u00f7 celery-once"),
         rows=rows,
         targets=(target,),
