@@ -8,10 +8,8 @@
 PYTHON ?= python3
 ARGS ?=
 VENV ?= .venv$(if $(filter-out python3,$(PYTHON)),-$(subst /,-,$(PYTHON)))
-# Four at once: they mostly wait; tests that share servers stay together. WORKERS=0: one by one.
-WORKERS ?= 4
-# TWICE=1: run what has failed once more, alone.
-TWICE ?=
+# So many at once: they mostly wait; tests that share servers stay together. WORKERS=0: one by one.
+WORKERS ?= 6
 
 SECONDS ?= 120
 SEED ?=
@@ -19,7 +17,8 @@ BROKER ?= redis
 
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install -qq --disable-pip-version-check
-PYTEST := $(if $(TWICE),scripts/twice) $(BIN)/python -m pytest
+# What waits longest begins first (tests/conftest.py), whatever its number of tests.
+PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup --no-loadscope-reorder
 DEMO_READY := $(VENV)/.ready-demo
 TEST_READY := $(VENV)/.ready-test
 BENCH_VENV := .venv-bench$(patsubst .venv%,%,$(VENV))
@@ -27,7 +26,7 @@ BENCH_READY := $(BENCH_VENV)/.ready-bench
 PACKAGING := setup.cfg pyproject.toml
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test coverage chaos databases bench bench-admin bench-failover bench-soak \
+.PHONY: help demo test coverage mutants chaos bench bench-admin bench-failover bench-soak \
 	messages matrix wheel clean \
 	lint lint-style lint-format lint-types lint-imports lint-migrations lint-upgrade
 
@@ -38,21 +37,16 @@ demo: $(DEMO_READY) ## Run the report site on 127.0.0.1:8000 (ARGS=--check plays
 	@$(BIN)/python -m testproject.demo $(ARGS)
 
 test: $(TEST_READY) ## Run all tests; tells what was left out and how to get it (ONCE_REQUIRE=all: fails then)
-	@$(PYTEST) -n $(WORKERS) --dist loadgroup $(ARGS)
+	@$(PYTEST) $(ARGS)
 
 coverage: $(TEST_READY) ## Run all tests and tell which lines and branches they left out
-	@$(PYTEST) -n $(WORKERS) --dist loadgroup --cov --cov-report=term-missing $(ARGS)
+	@$(PYTEST) --cov --cov-report=term-missing $(ARGS)
 
-chaos: $(TEST_READY) ## Kill, stop and cut off workers and servers at random, and referee (SECONDS=120 SEED=7 BROKER=rabbitmq)
+mutants: $(TEST_READY) ## Plant the faults of tests/mutants.toml one by one; the tests must catch each (ARGS="-k journal")
+	@$(BIN)/python scripts/mutants $(ARGS)
+
+chaos: $(TEST_READY) ## Kill, stop and cut off workers and servers at random, and referee; draws a seed and tells it (SECONDS=120 SEED=7 BROKER=rabbitmq)
 	@$(BIN)/python -m tests.chaos --broker $(BROKER) --seconds $(SECONDS) $(if $(SEED),--seed $(SEED))
-
-databases: $(TEST_READY) ## Run the tests on PostgreSQL and on MariaDB instead of SQLite
-	@for database in postgresql mariadb; do \
-	    echo "== $$database"; \
-	    TEST_DATABASE=$$database $(PYTEST) -q -n $(WORKERS) --dist loadgroup \
-	        --ignore=tests/browser --ignore=tests/chaos --ignore=tests/integration \
-	        --ignore=tests/test_databases.py $(ARGS) || exit 1; \
-	done
 
 bench-soak: $(TEST_READY) ## Load a site and its workers for 10 minutes, with kills; does anything grow? (ARGS="--minutes 30")
 	@$(BIN)/python -m benchmarks.soak $(ARGS)

@@ -17,9 +17,9 @@ from django.utils.cache import add_never_cache_headers, patch_vary_headers
 from django.utils.html import format_html, strip_tags
 from django.utils.translation import gettext as _
 
+from django_celery_once.audience import Named, Reader, Sight, sight, who
 from django_celery_once.exceptions import AlreadyQueued, LockUnavailable
 from django_celery_once.record import record
-from django_celery_once.requester import Requester
 from django_celery_once.wording import STANDARD, Wording, asker_of
 
 #: Longest ``Retry-After``, in seconds, and that of an outage.
@@ -64,17 +64,18 @@ class Answer:
 
 
 def to_duplicate(duplicate: AlreadyQueued, request: HttpRequest | None, detail: str) -> Answer:
-    """Return the answer to a duplicate; the task's id only to whoever may have asked for it."""
-    first = duplicate.requested_by
-    own = not first or (request and first == Requester("web", request=request).user_id)
+    """Return the answer to a duplicate; the task's id only to who asked for it, and staff."""
+    waits = duplicate.phase in {"reserved", "planned", "kept"}
+    asked = who(duplicate.requested_by, duplicate.visitor)
+    sees = sight(Named.EXCEPTION, Reader.of(request), asked)
     return Answer(
         status=409,
         code="already_queued",
-        title=_("Already on its way"),
+        title=_("Already asked for") if waits else _("Already on its way"),
         detail=detail,
         retry_after=math.ceil(min(MAX_RETRY_AFTER, max(1.0, duplicate.countdown))),
         level=asker_of(duplicate, request).level,
-        task_id=duplicate.task_id if own else "",
+        task_id=duplicate.task_id if sees is Sight.RESULT else "",
     )
 
 
@@ -125,7 +126,7 @@ def redirect(request: HttpRequest, answer: Answer, to: Any) -> HttpResponseBase:
     """
     url = resolve_url(to)
     comes_back = request.method in {"GET", "HEAD"} and url == request.get_full_path()
-    if comes_back or prefers_problem(request) or prefers_fragment(request):
+    if comes_back or not prefers_page(request):
         return respond(request, answer)
     messages.add_message(request, answer.level, answer.detail, fail_silently=True)
     response = HttpResponseRedirect(url)
@@ -150,6 +151,11 @@ def prefers_problem(request: HttpRequest) -> bool:
     return request.get_preferred_type(MEDIA_TYPES) in MEDIA_TYPES[1:]
 
 
+def prefers_page(request: HttpRequest) -> bool:
+    """Return whether the client would rather have a whole page than a problem or a fragment."""
+    return not prefers_problem(request) and not prefers_fragment(request)
+
+
 def is_htmx(request: HttpRequest) -> bool:
     """Return whether htmx asks."""
     return request.headers.get("HX-Request") == "true"
@@ -159,6 +165,18 @@ def prefers_fragment(request: HttpRequest) -> bool:
     """Return whether htmx asks for a part of a page; a boosted link and Back take a page."""
     whole = (request.headers.get(name) for name in ("HX-Boosted", "HX-History-Restore-Request"))
     return is_htmx(request) and "true" not in whole
+
+
+def queued_messages(request: HttpRequest) -> list[Any]:
+    """Return the messages that this request has added so far."""
+    queued: list[Any] = getattr(messages.get_messages(request), "_queued_messages", [])
+    return queued
+
+
+def take_back_success(request: HttpRequest, told: int = 0) -> None:
+    """Drop what was told of a success too soon, but for the first ``told`` messages."""
+    queued = queued_messages(request)
+    queued[told:] = [each for each in queued[told:] if each.level != messages.SUCCESS]
 
 
 def _fragment(request: HttpRequest, answer: Answer) -> HttpResponse:

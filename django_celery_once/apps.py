@@ -13,9 +13,10 @@ class CeleryOnceConfig(AppConfig):
 
     def ready(self) -> None:
         """Register and connect; nothing is read from the settings here."""
-        from django_celery_once import checks, journal, watch, worker
+        from django_celery_once import beat, checks, journal, watch, worker
 
         worker.connect()
+        beat.connect()
         watch.connect()
         journal.connect()
         checks.register()

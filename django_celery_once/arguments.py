@@ -16,6 +16,7 @@ from django.db.models import Model, QuerySet
 from django.utils.functional import Promise
 
 from django_celery_once.record import record
+from django_celery_once.validation import fields_of, is_model
 
 #: What is kept of a value, in characters.
 MAX_VALUE = 200
@@ -87,8 +88,9 @@ def describe_some(call: Call, signature: inspect.Signature, names: Iterable[str]
     if call.kwargsrepr is not None:
         hidden |= set(call.kwargs)
     arguments = _bound(call, signature)
-    chosen = arguments if names is None else {name: arguments[name] for name in names}
-    return _joined(_assigned(chosen, hidden))
+    if names is not None:
+        arguments = {name: arguments[name] for name in names if name in arguments}
+    return _joined(_assigned(arguments, hidden))
 
 
 def describe_key(call: Call, key: Callable[..., object]) -> str:
@@ -159,6 +161,8 @@ def _plain(value: object, depth: int = 0) -> str:
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         names = [field.name for field in dataclasses.fields(value)]
         return _record(value, ((name, getattr(value, name)) for name in names), depth)
+    if is_model(value):
+        return _record(value, fields_of(value).items(), depth)
     return _single(value)
 
 

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import inspect
 import logging
+from collections import OrderedDict
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from django_celery_once import keys
-from django_celery_once.definition import named_parameters, signature_of
+from django_celery_once.arguments import Call
+from django_celery_once.definition import named_parameters, signature_of, validator
 from django_celery_once.options import OnceOptions
 
 logger = logging.getLogger(__name__)
@@ -17,22 +20,70 @@ logger = logging.getLogger(__name__)
 MAX_LABEL = 200
 
 
-def bind(
-    task: Any, args: Any, kwargs: Mapping[str, Any] | None, *, partly: bool = False
-) -> inspect.BoundArguments:
+class Bound(inspect.BoundArguments):
+    """The arguments that a task gets; ``keyed`` are those that a key is made of.
+
+    ``valid`` is false where pydantic refuses them: callables that want models can't have them.
+    """
+
+    keyed: inspect.BoundArguments | None = None
+    valid = True
+
+
+def bind(task: Any, args: Any, kwargs: Mapping[str, Any] | None, *, partly: bool = False) -> Bound:
     """Return the arguments of ``task.apply_async(args, kwargs)`` with defaults applied.
 
-    ``partly``: some may be missing. Raise ``TypeError``, naming the task, for arguments that
-    do not fit.
+    With ``pydantic=True`` they are validated, or as they were given where they are not valid:
+    the run will say so. ``partly``: some may be missing. Raise ``TypeError``, naming the task,
+    for arguments that do not fit.
     """
-    signature = signature_of(type(task))
+    validate = validator(type(task))
     args, kwargs = args or (), kwargs or {}
+    if validate is None:
+        return _fit(task, args, kwargs, partly=partly)
+    given = _fit(task, args, kwargs, partly=partly)
+    try:
+        bound, again = (_fit(task, *validate(*args, **kwargs), partly=partly) for _ in range(2))
+    except Exception:
+        # Validators are the project's, and what is wrong with the arguments is for the run to say.
+        logger.debug("The arguments of %s are not valid", task.name, exc_info=True)
+        given.valid = False
+        return given
+    bound.keyed = inspect.BoundArguments(
+        bound.signature,
+        OrderedDict(
+            (name, value if _is_steady(value, again.arguments[name]) else given.arguments[name])
+            for name, value in bound.arguments.items()
+        ),
+    )
+    return bound
+
+
+def _is_steady(value: object, again: object) -> bool:
+    """Return whether validating gives the same each time, as it does not with a random default."""
+    try:
+        return keys.canonical(value) == keys.canonical(again)
+    except (keys.UnsupportedArgumentError, RecursionError):
+        return False
+
+
+def as_sent(task: Any, call: Call, options: Mapping[str, Any]) -> Call:
+    """Return a call as Celery sends it: from 5.7 on, pydantic's models as their dumps."""
+    dump = getattr(task, "_dump_pydantic_arguments", None)
+    if dump is None or (options.get("serializer") or task.serializer) == "pickle":
+        return call
+    args, kwargs = dump(call.args, call.kwargs)
+    return replace(call, args=args, kwargs=kwargs)
+
+
+def _fit(task: Any, args: Any, kwargs: Mapping[str, Any], *, partly: bool) -> Bound:
+    signature = signature_of(type(task))
     fitting = _bind_plainly(named_parameters(type(task)), args, kwargs)
     if fitting is not None:
-        return inspect.BoundArguments(signature, fitting)
+        return Bound(signature, fitting)
     try:
         binding = signature.bind_partial if partly else signature.bind
-        bound = binding(*args, **kwargs)
+        bound = Bound(signature, binding(*args, **kwargs).arguments)
     except TypeError as error:
         raise TypeError(f"{task.name}: {error}") from None
     bound.apply_defaults()
@@ -62,16 +113,14 @@ def _bind_plainly(
     return bound
 
 
-def key_of_call(task_name: str, bound: inspect.BoundArguments, asked: OnceOptions) -> str:
+def key_of_call(task_name: str, bound: Bound, asked: OnceOptions) -> str:
     """Return the key of a call; raise ``TypeError`` where an argument can't be part of one."""
-    if asked.key is not None:
+    if asked.key is not None and bound.valid:
         return keys.make_custom_key(task_name, asked.key(*bound.args, **bound.kwargs))
-    return keys.make_key(task_name, bound, asked.keys)
+    return keys.make_key(task_name, bound.keyed or bound, asked.keys)
 
 
-def label_of_call(
-    task_name: str, bound: inspect.BoundArguments, asked: OnceOptions, *, partly: bool = False
-) -> str:
+def label_of_call(task_name: str, bound: Bound, asked: OnceOptions, *, partly: bool = False) -> str:
     """Return words for people, or nothing where they can't be had; never raise.
 
     ``partly``: the arguments that the words need may be missing.
@@ -82,13 +131,29 @@ def label_of_call(
         if callable(asked.label):
             words = asked.label(*bound.args, **bound.kwargs)
         else:
-            words = asked.label.format(**{**bound.arguments, **bound.kwargs})
+            words = asked.label.format_map(_Named(bound, partly=partly))
         # No lone surrogates: neither Redis nor a database would take them.
         return str(words)[:MAX_LABEL].encode(errors="replace").decode()
     except Exception:
         # Words for people are no reason to refuse a task.
-        level = logging.DEBUG if partly else logging.ERROR
+        level = logging.ERROR if bound.valid and not partly else logging.DEBUG
         logger.log(
             level, "%s: once['label'] failed; the lock has no label", task_name, exc_info=True
         )
         return ""
+
+
+class _Named(dict[str, Any]):
+    """A call's arguments by their names; one of ``**kwargs`` that is left out is no word."""
+
+    def __init__(self, bound: Bound, *, partly: bool) -> None:
+        super().__init__({**bound.arguments, **bound.kwargs})
+        parameters = bound.signature.parameters
+        kinds = {each.kind for each in parameters.values()}
+        self._optional = not partly and inspect.Parameter.VAR_KEYWORD in kinds
+        self._parameters = parameters
+
+    def __missing__(self, name: str) -> str:
+        if self._optional and name not in self._parameters:
+            return ""
+        raise KeyError(name)

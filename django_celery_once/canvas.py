@@ -8,17 +8,17 @@ from typing import Any
 
 from celery import states
 from celery.app.task import Context
+from celery.backends.base import DisabledBackend
+from celery.exceptions import Ignore
 from django.core.exceptions import ImproperlyConfigured
 
 from django_celery_once.claims import alias_of
 from django_celery_once.exceptions import LockUnavailable
+from django_celery_once.gate import ANSWER
 from django_celery_once.header import Header
 from django_celery_once.locks import Phase, open_store
 
 logger = logging.getLogger(__name__)
-
-#: Where a request keeps what its run returns instead of running its body.
-ANSWER = "once_answer"
 
 
 def is_awaited(options: Mapping[str, Any]) -> bool:
@@ -38,6 +38,12 @@ def is_awaited(options: Mapping[str, Any]) -> bool:
 def is_part(options: Mapping[str, Any]) -> bool:
     """Return whether a call that is published with these options belongs to a canvas."""
     return any(options.get(name) for name in ("group_id", "chord", "chain", "parent_id"))
+
+
+def keeps_results(task: Any) -> bool:
+    """Return whether the result of a task's call can be had by another call."""
+    eager, disabled = task.app.conf.task_always_eager, isinstance(task.backend, DisabledBackend)
+    return not (eager or disabled or task.ignore_result)
 
 
 def give_up(task: Any, task_id: str, chain: Any, holder_id: str) -> None:
@@ -67,7 +73,8 @@ def join(request: Any, task: Any, header: Header) -> bool:
 
     Raise what the holder raised.
     """
-    holds = _holds(header)  # its result comes before the end of its lock
+    if _holds(header):  # a result may be that of an earlier call with its id
+        return False
     result = task.AsyncResult(header.duplicate_of)
     try:
         state = result.state
@@ -75,21 +82,31 @@ def join(request: Any, task: Any, header: Header) -> bool:
         # Each backend's client has errors of its own, and "disabled" is one of them.
         logger.debug("No result to be had for %s", result.id, exc_info=True)
         state = states.PENDING
+    awaited = request.group or request.chord
+    followed = request.callbacks or request.errbacks or request.chain
     if state not in states.READY_STATES:
-        if holds:
+        if state == states.RETRY:  # also under the key of other arguments
             return False
+        if followed and not awaited:
+            raise LookupError(f"the result of {result.id}, which this call joined, is not stored")
         vars(request)[ANSWER] = (None,)
         return True
+    if state == states.REVOKED and not followed and not awaited:
+        task.backend.mark_as_revoked(request.id, str(result.result), request=request)
+        raise Ignore(f"{result.id}, which this call joined, was revoked")
     vars(request)[ANSWER] = (result.get(disable_sync_subtasks=False),)
     return True
 
 
 def _holds(header: Header) -> bool:
     try:
-        lock = open_store(alias_of(header)).inspect(header.joins)
+        lock = open_store(alias_of(header)).inspect(header.joins, header.name)
     except (LockUnavailable, ImproperlyConfigured):
         return True
-    return lock is not None and lock.owner == header.duplicate_of and lock.phase is not Phase.KEPT
+    if lock is None or lock.phase is Phase.KEPT:
+        return False
+    following = lock.follow_up.owner if lock.follow_up else ""
+    return header.duplicate_of in (lock.owner, following)
 
 
 def _give_up(app: Any, options: Mapping[str, Any], holder_id: str) -> None:

@@ -13,6 +13,7 @@ from django.utils.functional import Promise
 
 from django_celery_once import answers, transactions
 from django_celery_once.exceptions import AlreadyQueued, LockUnavailable
+from django_celery_once.requester import asking_by
 from django_celery_once.wording import STANDARD, Wording
 
 View = TypeVar("View", bound=Callable[..., Any])
@@ -62,7 +63,8 @@ def _guard(view: Any, answer: Answering) -> Any:
     @functools.wraps(view)
     def guarded(request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
         try:
-            return view(request, *args, **kwargs)
+            with asking_by(request):
+                return view(request, *args, **kwargs)
         except (AlreadyQueued, LockUnavailable) as error:
             return answer(request, error)
 
@@ -73,7 +75,8 @@ def _guard_async(view: Any, answer: Answering) -> Any:
     @functools.wraps(view)
     async def guarded(request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
         try:
-            return await view(request, *args, **kwargs)
+            with asking_by(request):
+                return await view(request, *args, **kwargs)
         except (AlreadyQueued, LockUnavailable) as error:
             # A thread, since user, session and templates may need the database.
             return await sync_to_async(answer)(request, error)

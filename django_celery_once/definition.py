@@ -12,6 +12,7 @@ from django.core.exceptions import ImproperlyConfigured
 
 from django_celery_once import keys
 from django_celery_once.options import check_combination, read_standing_options
+from django_celery_once.validation import Validate, validator_of
 
 #: The kinds of parameters that can be given by name.
 BY_NAME = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
@@ -42,6 +43,16 @@ def named_parameters(cls: Any) -> Mapping[str, inspect.Parameter] | None:
         named = all(each.kind in BY_NAME for each in parameters.values())
         cls._once_parameters = dict(parameters) if named else None
     known: Mapping[str, inspect.Parameter] | None = cls._once_parameters
+    return known
+
+
+def validator(cls: Any) -> Validate | None:
+    """Return what validates the arguments of a task as its run does (``pydantic=True``)."""
+    if "_once_validate" not in cls.__dict__:
+        run = inspect.getattr_static(cls, "run")
+        bound = not isinstance(run, staticmethod)
+        cls._once_validate = validator_of(getattr(run, "__func__", run), bound=bound)
+    known: Validate | None = cls.__dict__["_once_validate"]
     return known
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -11,22 +12,20 @@ from celery import signals
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 
-from django_celery_once import claims
+from django_celery_once import by_name, claims
 from django_celery_once.claims import Claim
 from django_celery_once.conf import conf
 from django_celery_once.exceptions import LockUnavailable
+from django_celery_once.gate import ANSWER, RUN
 from django_celery_once.header import NAME, Header, read_header
 from django_celery_once.leases import RENEWALS
 from django_celery_once.locks import Lock, Phase, open_store
-from django_celery_once.releases import release_or_later
-from django_celery_once.running import lease_seconds
+from django_celery_once.releases import lately_failed, release_later, release_or_later
+from django_celery_once.running import ended_seconds, lease_seconds
 from django_celery_once.signals import Outcome, lock_released
 from django_celery_once.task import QueueOnce
 
 logger = logging.getLogger(__name__)
-
-#: Seconds that the pool may take to kill a child beyond its time limit.
-KILL_SECONDS = 0.8
 
 
 def connect() -> None:
@@ -36,25 +35,27 @@ def connect() -> None:
     signals.task_unknown.connect(on_unknown, dispatch_uid=name)
     signals.task_rejected.connect(on_rejected, dispatch_uid=name)
     signals.task_internal_error.connect(on_internal_error, dispatch_uid=name)
+    signals.celeryd_after_setup.connect(by_name.listen, dispatch_uid=name)
 
 
 def mark_run(task: Any, request: dict[str, Any]) -> Header | None:
     """Give the run of a message its name, known here and, with the message, to the child.
 
-    A message without a header (sent by ``app.send_task``) gets one, so that its lock can be
-    freed from here, too.
+    A message without a header (sent by ``app.send_task``) gets one, whose key its run makes. No
+    message can say that its run has passed the guard, or what that returns.
     """
+    for name in (RUN, ANSWER):
+        request.pop(name, None)
     header = read_header(request)
-    if header is None and isinstance(task, QueueOnce) and conf.enabled:
-        header = _header_of_call(task, request)
-        if header is not None:
-            request[NAME] = header.as_message()
-    if header is None or not header.key:
+    if header is None and isinstance(task, QueueOnce) and not task.once_exempt and conf.enabled:
+        header = by_name.header_without_key(request)
+    if header is None or not header.token:
         return header
-    if not is_known_here(header):
-        return None  # the run says so
-    request[NAME] = {**request[NAME], "run": claims.new_token()}
-    return read_header(request)
+    known = is_known_here(header)
+    if known:
+        header = replace(header, run=claims.new_token(), received=time.time())
+    request[NAME] = header.as_message(request["task"], request["id"])
+    return header if known else None  # the run says so
 
 
 def is_known_here(header: Header) -> bool:
@@ -65,31 +66,54 @@ def is_known_here(header: Header) -> bool:
 def release(task: Any, task_id: str, header: Header | None, outcome: Outcome) -> None:
     """Free the lock of a message that will not run; never raise."""
     if header is not None and header.key:
-        free(task, _lock(task_id, header), outcome)
+        free(task, claims.sent_lock(header, task_id), outcome)
 
 
-def free(task: Any, lock: Lock, outcome: Outcome) -> None:
+def free(task: Any, lock: Lock, outcome: Outcome, *, ended: float = 0.0) -> None:
     """Free a lock, now or as soon as the store answers; never raise."""
-    last = release_or_later(lock, lease_seconds(task))
+    last = release_or_later(lock, lease_seconds(task), ended=ended)
     if last is not None:
         lock_released.send_robust(sender=type(task), lock=last, outcome=outcome)
 
 
-def end(task: Any, header: Header, lock: Lock, outcome: Outcome) -> None:
-    """Free the lock of a run that has ended, or keep it for its whole time; never raise."""
+def end(task: Any, header: Header, lock: Lock, outcome: Outcome, *, ended: bool) -> None:
+    """Free the lock of a run that is over, or keep it for its whole time; never raise.
+
+    ``ended``: its message is acknowledged. One that was rejected may rest in a dead-letter queue
+    and come again.
+    """
+    seconds = ended_seconds(task, header) if ended else 0.0
     if not _is_kept(header, outcome):
-        free(task, lock, outcome)
+        free(task, lock, outcome, ended=seconds)
         return
     kept = replace(
         claims.requeued(header, lock, task.name).lock, token=claims.new_token(), phase=Phase.KEPT
     )
-    claims.hand_over(lock, Claim(header, kept, header.kept_seconds))
+    claims.hand_over(lock, Claim(header, kept, header.kept_seconds), ended=seconds)
 
 
-def end_killed(task: Any, task_id: str, header: Header | None) -> None:
+def end_killed(task: Any, task_id: str, header: Header | None, *, ended: bool = True) -> None:
     """Do as ``end`` for a run that could not do it itself; never raise."""
+    header = by_name.heard(header)
     if header is not None and header.key:
-        end(task, header, _lock(task_id, header), Outcome.KILLED)
+        end(task, header, claims.sent_lock(header, task_id), Outcome.KILLED, ended=ended)
+
+
+def end_copy(task: Any, task_id: str, header: Header | None) -> None:
+    """End the run before a copy that Celery found to have succeeded; never raise."""
+    if header is not None and header.key:
+        run = replace(claims.sent_lock(header, task_id), run="")
+        end(task, header, run, Outcome.SUCCESS, ended=True)
+
+
+def release_again(task: Any, task_id: str, header: Header | None) -> None:
+    """Release the lock of a run that has ended in a child, while the store is out of reach.
+
+    The child sees to that itself, as long as it lives.
+    """
+    if header is not None and header.key and not header.kept_until and lately_failed():
+        lock, seconds = claims.sent_lock(header, task_id), lease_seconds(task)
+        release_later(lock, seconds, ended=ended_seconds(task, header))
 
 
 def _is_kept(header: Header, outcome: Outcome) -> bool:
@@ -99,8 +123,9 @@ def _is_kept(header: Header, outcome: Outcome) -> bool:
 
 def shorten(task_id: str, header: Header | None, seconds: float) -> None:
     """Leave the lock of a run that is being ended ``seconds`` more; never raise."""
+    header = by_name.heard(header)
     if header is not None and header.key and not _is_kept(header, Outcome.KILLED):
-        leave(_lock(task_id, header), seconds)
+        leave(claims.sent_lock(header, task_id), seconds)
 
 
 def leave(lock: Lock, seconds: float) -> None:
@@ -113,9 +138,10 @@ def leave(lock: Lock, seconds: float) -> None:
 
 def back_to_the_queue(task: Any, task_id: str, header: Header | None) -> None:
     """Keep the lock for a message that the broker will deliver again; never raise."""
+    header = by_name.heard(header)
     if header is None or not header.key or header.until == "started":
         return
-    lock = _lock(task_id, header)
+    lock = claims.sent_lock(header, task_id)
     if header.until == "running":  # others may run meanwhile
         free(task, lock, Outcome.REJECTED)
         return
@@ -130,7 +156,7 @@ def on_revoked(
     One that is being terminated may ignore the signal: its lock is left to its renewals, if
     there still are any.
     """
-    header = read_header(request.headers)
+    header = read_header(request)
     if not terminated:
         release(sender, request.id, header, Outcome.REVOKED)
     else:
@@ -139,40 +165,31 @@ def on_revoked(
 
 def on_unknown(message: Any = None, id: str = "", **_signal: Any) -> None:  # noqa: A002
     """Free the lock of a task that this worker does not know (``task_unknown``)."""
-    release(None, id, read_header(message.headers), Outcome.FAILURE)
+    release(None, id, read_header(_said(message)), Outcome.FAILURE)
 
 
 def on_rejected(message: Any = None, **_signal: Any) -> None:
     """Free the lock of a message that is no valid task (``task_rejected``)."""
-    headers = message.headers if isinstance(message.headers, Mapping) else {}
-    release(None, str(headers.get("id", "")), read_header(headers), Outcome.FAILURE)
+    said = _said(message)
+    release(None, str(said.get("id", "")), read_header(said), Outcome.FAILURE)
 
 
 def on_internal_error(
     sender: Any = None, task_id: str = "", request: Any = None, **_signal: Any
 ) -> None:
     """Free the lock of a task that failed outside its body (``task_internal_error``)."""
-    headers = request if isinstance(request, Mapping) else getattr(request, "headers", None)
-    release(sender, task_id, read_header(headers), Outcome.FAILURE)
+    release(sender, task_id, read_header(request), Outcome.FAILURE)
 
 
-def _header_of_call(task: QueueOnce, request: Mapping[str, Any]) -> Header | None:
-    asked = task.once_options()
+def _said(message: Any) -> Mapping[str, Any]:
+    """Return what a message says of itself: its headers, in Celery's first protocol its body."""
+    headers = message.headers if isinstance(message.headers, Mapping) else {}
+    if "id" in headers:
+        return headers
     try:
-        key = task.get_key(request["args"], request["kwargs"])
+        body = message.payload
     except Exception:
-        # The run will say what is wrong with its arguments.
-        logger.debug("No key for %s", request.get("id"), exc_info=True)
-        return None
-    return claims.new_header(key, claims.new_token(), asked, asked.timeout or conf.timeout)
-
-
-def _lock(task_id: str, header: Header) -> Lock:
-    return Lock(
-        header.key,
-        task_id,
-        header.token,
-        run=header.run,
-        until=header.keeps,
-        alias=claims.alias_of(header),
-    )
+        # It was rejected because it can't be read.
+        logger.debug("A message without an id can't be read", exc_info=True)
+        return headers
+    return {**body, "headers": headers} if isinstance(body, Mapping) else headers

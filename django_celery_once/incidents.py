@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
+from math import inf
 from uuid import UUID
 
 from django.core.exceptions import ImproperlyConfigured
@@ -23,6 +24,7 @@ from django_celery_once.locks import Lock
 from django_celery_once.models import BlockedDuplicate, incident_id
 from django_celery_once.requester import Requester
 from django_celery_once.signals import Rejection
+from django_celery_once.tenants import in_schema
 
 logger = logging.getLogger(__name__)
 
@@ -48,8 +50,12 @@ UNFIT = "The blocked duplicates of incident %s don't fit the database and were d
 
 @dataclass(slots=True)
 class Incident:
-    """What is to be written about one holder of a key, not before ``not_before``."""
+    """What is to be written about one holder of a key, not before ``not_before``.
 
+    ``schema`` is where, in a database that has one for each tenant.
+    """
+
+    schema: str = ""
     last: Rejection | None = None
     attempts: list[Rejection] = field(default_factory=list)
     released: Lock | None = None
@@ -67,6 +73,10 @@ class Incident:
 
     def write(self, database: str) -> bool:
         """Write it, each part once; return whether a release still waits for its row."""
+        with in_schema(self.schema):
+            return self._write(database)
+
+    def _write(self, database: str) -> bool:
         incidents = BlockedDuplicate.objects.using(database)
         if self.last is not None:
             incidents.record(self.last, self.attempts)
@@ -106,8 +116,8 @@ class Incidents:
         self._waiting: dict[UUID, Incident] = {}
         self._written: dict[UUID, float] = {}
         self._failures = 0
-        self._rest_until = float("-inf")
-        self._complained = float("-inf")
+        self._rest_until = -inf
+        self._complained = -inf
         self._dropped = 0
 
     def __len__(self) -> int:
@@ -135,9 +145,15 @@ class Incidents:
             incident.outcome = outcome
             self._drop_oldest()
 
+    def is_due(self) -> bool:
+        """Return whether there is something to write now."""
+        with self._mutex:
+            return bool(self._find_due(all_of_it=False))
+
     def write(self, *, all_of_it: bool = False) -> None:
         """Write what is due and never raise; a storm's counts wait for their turn."""
-        due = self._due(all_of_it)
+        failures = self._failures
+        due = self._take_due(all_of_it=all_of_it)
         for position, (number, incident) in enumerate(due):
             try:
                 if incident.write(conf.log_database):
@@ -145,7 +161,7 @@ class Incidents:
                 self._recover()
             except Exception as error:
                 if _fails_for_all(error):
-                    self._wait_for_database(due[position:])
+                    self._wait_for_database(due[position:], failures)
                     self._complain(WAITING, len(self), self._dropped, error=error)
                     break
                 self._complain(UNFIT, number, error=error)
@@ -165,28 +181,33 @@ class Incidents:
         return max(0.0, moment - time.monotonic()) if moment else None
 
     def _incident(self, lock: Lock) -> Incident:
-        return self._waiting.setdefault(incident_id(lock.key, lock.owner), Incident())
+        number = incident_id(lock.key, lock.owner)
+        return self._waiting.setdefault(number, Incident(schema=lock.schema))
 
-    def _due(self, all_of_it: bool) -> list[tuple[UUID, Incident]]:
+    def _take_due(self, *, all_of_it: bool) -> list[tuple[UUID, Incident]]:
         now = time.monotonic()
         with self._mutex:
             self._written = {
                 number: at for number, at in self._written.items() if now - at < STORM_PAUSE
             }
-            if now < self._rest_until and not all_of_it:
-                return []
-            due = [
-                (number, incident)
-                for number, incident in self._waiting.items()
-                if all_of_it
-                or incident.attempts
-                or (incident.released and incident.not_before <= now)
-                or (incident.last and number not in self._written)
-            ]
+            due = self._find_due(all_of_it=all_of_it)
             for number, _incident in due:
                 del self._waiting[number]
                 self._written[number] = now
             return due
+
+    def _find_due(self, *, all_of_it: bool) -> list[tuple[UUID, Incident]]:
+        now = time.monotonic()
+        if now < self._rest_until and not all_of_it:
+            return []
+        return [
+            (number, incident)
+            for number, incident in self._waiting.items()
+            if all_of_it
+            or incident.attempts
+            or (incident.released and incident.not_before <= now)
+            or (incident.last and now - self._written.get(number, -inf) >= STORM_PAUSE)
+        ]
 
     def _wait_for_row(self, number: UUID, incident: Incident) -> None:
         if incident.tries == len(SETTLE_PAUSES):
@@ -196,11 +217,12 @@ class Incidents:
         incident.tries += 1
         self._put_back([(number, incident)])
 
-    def _wait_for_database(self, unwritten: Iterable[tuple[UUID, Incident]]) -> None:
+    def _wait_for_database(self, unwritten: Iterable[tuple[UUID, Incident]], failures: int) -> None:
         with self._mutex:
-            pause = min(LONGEST_PAUSE, FAILURE_PAUSE * 2**self._failures)
-            self._failures = min(self._failures + 1, 10)
-            self._rest_until = time.monotonic() + pause
+            if self._failures == failures:  # else another thread has met the same failure
+                pause = min(LONGEST_PAUSE, FAILURE_PAUSE * 2**failures)
+                self._failures = min(failures + 1, 10)
+                self._rest_until = time.monotonic() + pause
         first, *others = [(number, each.without_requests()) for number, each in unwritten]
         # The one that failed goes to the end, so that it can't stand in the others' way.
         self._put_back([*others, first])
@@ -221,7 +243,7 @@ class Incidents:
     def _recover(self) -> None:
         with self._mutex:
             failures, dropped = self._failures, self._dropped
-            self._failures, self._dropped, self._rest_until = 0, 0, float("-inf")
+            self._failures, self._dropped, self._rest_until = 0, 0, -inf
         if failures:
             logger.info("Blocked duplicates are written again (incidents dropped: %d)", dropped)
 

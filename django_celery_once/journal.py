@@ -2,27 +2,29 @@
 
 Rejections wait in this process, one entry for each incident, and are written where no
 transaction of the caller's is open: at once, or after its commit, its request, its task. It
-does not matter which thread writes them, since they have nothing to do with its own data.
+does not matter which thread writes them, since they have nothing to do with its own data: where the
+caller's has no connection, one of the journal's own does (``journal_thread``).
 """
 
 from __future__ import annotations
 
 import asyncio
 import atexit
+import inspect
 import logging
 import os
-import threading
 from dataclasses import replace
 from typing import Any
 
 from django.core.exceptions import ImproperlyConfigured
 from django.core.signals import request_finished
 from django.db import connections, transaction
-from django.db.backends.base.base import BaseDatabaseWrapper
 from django.utils.connection import ConnectionDoesNotExist
 
+from django_celery_once import transactions
 from django_celery_once.conf import conf
 from django_celery_once.incidents import Incidents
+from django_celery_once.journal_thread import JournalThread
 from django_celery_once.locks import Lock
 from django_celery_once.requester import Requester
 from django_celery_once.signals import (
@@ -35,11 +37,7 @@ from django_celery_once.signals import (
 
 logger = logging.getLogger(__name__)
 
-#: Shortest sleep of the thread that comes back for what has to wait, in seconds.
-SHORTEST_SLEEP = 0.05
-
 _journal = Incidents()
-_thread: threading.Thread | None = None
 #: The database's name when something was noted last: a test's database ends before the
 #: process does, and what waits then is not for the one that takes its place.
 _database_name: object = None
@@ -57,9 +55,15 @@ def connect() -> None:
 
 def write_now(**_signal: Any) -> None:
     """Write what waits. The caller's transaction, if any, is over."""
-    if not _in_event_loop():  # where the database is out of reach
-        _journal.write()
-        _come_back()
+    if _in_event_loop():  # where the database is out of reach
+        return
+    if _journal.is_due():
+        if _may_write_here():
+            _journal.write()
+        else:
+            _thread.write()
+    if _journal.seconds_to_wait() is not None:
+        _thread.run()
 
 
 def has_something() -> bool:
@@ -70,7 +74,9 @@ def has_something() -> bool:
 def forget() -> None:
     """Drop what waits to be written, as a new process or a new test begins."""
     global _journal, _thread
-    _journal, _thread = Incidents(), None
+    _thread.over = True
+    _journal = Incidents()
+    _thread = JournalThread(_journal, _is_the_same_database)
 
 
 def _on_rejection(rejection: Rejection, **_signal: Any) -> None:
@@ -90,8 +96,6 @@ def _on_release(lock: Lock, outcome: str = "", **_signal: Any) -> None:
 def _on_request_finished(**_signal: Any) -> None:
     if _journal:
         write_now()
-        # Django has closed the request's connections before: a new one must not stay.
-        connections[conf.log_database].close_if_unusable_or_obsolete()
 
 
 def _write_outside_transaction(**_signal: Any) -> None:
@@ -104,17 +108,10 @@ def _write_outside_transaction(**_signal: Any) -> None:
         write_now()  # which says so
         return
     _database_name = connection.settings_dict["NAME"]
-    if not _in_transaction(connection):
+    if not transactions.is_callers(connection):
         write_now()
     elif connection.in_atomic_block:
         transaction.on_commit(write_now, using=conf.log_database, robust=True)
-
-
-def _in_transaction(connection: BaseDatabaseWrapper) -> bool:
-    """Return whether a caller's transaction is open; a ``TestCase``'s own is not a caller's."""
-    blocks: list[Any] = connection.atomic_blocks
-    by_hand = connection.connection is not None and not connection.autocommit and not blocks
-    return by_hand or any(not block._from_testcase for block in blocks)
 
 
 def _in_event_loop() -> bool:
@@ -125,31 +122,21 @@ def _in_event_loop() -> bool:
     return True
 
 
-def _come_back() -> None:
-    """Let a thread write what has to wait, and end when nothing has.
-
-    That is seldom: the database fails, or a lock was freed before its row was there.
-    """
-    global _thread
-    if _journal.seconds_to_wait() is None or (_thread is not None and _thread.is_alive()):
-        return
-    _thread = threading.Thread(
-        target=_write_later, args=[_journal], name="django-celery-once-journal", daemon=True
-    )
+def _may_write_here() -> bool:
+    """Return whether this thread has a connection to write on, and it is alive."""
     try:
-        _thread.start()
-    except RuntimeError:  # the interpreter ends: see _write_the_rest
-        _thread = None
-
-
-def _write_later(journal: Incidents) -> None:
-    sleeping = threading.Event()
-    while (seconds := journal.seconds_to_wait()) is not None:
-        sleeping.wait(max(seconds, SHORTEST_SLEEP))
-        if journal is not _journal or not _is_the_same_database():
-            return
-        journal.write()
-        connections.close_all()  # this thread's own
+        connection = connections[conf.log_database]
+    except (ImproperlyConfigured, ConnectionDoesNotExist):
+        return True  # which says so
+    if connection.connection is None:
+        # Django's test cases that allow no database say so to this thread's connection alone, and
+        # give it back its method at their end.
+        forbidden = vars(connection).get("connect")
+        return forbidden is not None and not inspect.ismethod(forbidden)
+    if not connection.in_atomic_block and not connection.is_usable():
+        connection.close()  # it has ended in its sleep
+        return False
+    return True
 
 
 def _is_the_same_database() -> bool:
@@ -167,4 +154,5 @@ def _write_the_rest(**_signal: Any) -> None:
             logger.warning("Blocked duplicates were not written (incidents lost: %d)", lost)
 
 
+_thread = JournalThread(_journal, _is_the_same_database)
 os.register_at_fork(after_in_child=forget)

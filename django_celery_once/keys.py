@@ -24,6 +24,8 @@ from django.db.models import Model
 from django.utils.datastructures import MultiValueDict
 from django.utils.functional import Promise
 
+from django_celery_once.validation import dump_of, fields_of, is_model
+
 PREFIX = "once"
 #: Longest task name that a key spells out, in characters. Together with prefix, digest and
 #: 100 bytes of ``KEY_PREFIX`` it stays below Memcached's limit of 250 bytes.
@@ -40,8 +42,9 @@ def make_key(task_name: str, bound: BoundArguments, only: Iterable[str] | None =
 
     ``bound`` are the arguments bound to the task's signature, with defaults applied; ``only``
     restricts the key to these parameters (names that are no parameter are looked up among
-    the ``**kwargs``). Raise ``UnsupportedArgumentError``, a ``TypeError`` that names the
-    argument, for a value without a canonical form.
+    the ``**kwargs``, where one that is left out is unlike any value). Raise
+    ``UnsupportedArgumentError``, a ``TypeError`` that names the argument, for a value without
+    a canonical form.
     """
     arguments = bound.arguments if only is None else _chosen(task_name, bound, only)
     return key_of(task_name, _written_arguments(task_name, arguments))
@@ -64,6 +67,11 @@ def key_prefix(task_name: str) -> str:
     return f"{PREFIX}:{_safe_name(task_name)}:"
 
 
+def task_in(key: str) -> str:
+    """Return the name of the task as a key spells it."""
+    return key[len(PREFIX) + 1 :].rpartition(":")[0]
+
+
 def unknown_names(signature: Signature, names: Iterable[str]) -> list[str]:
     """Return those of ``names`` that a call with this signature can never have."""
     parameters = signature.parameters
@@ -81,16 +89,18 @@ def _safe_name(name: str) -> str:
 
 def _chosen(task_name: str, bound: BoundArguments, only: Iterable[str]) -> dict[str, object]:
     extra: Mapping[str, object] = {}
-    for name, parameter in bound.signature.parameters.items():
+    parameters, optional = bound.signature.parameters, False
+    for name, parameter in parameters.items():
         if parameter.kind is Parameter.VAR_KEYWORD:
-            extra = bound.arguments.get(name, {})
+            extra, optional = bound.arguments.get(name, {}), True
     known = {**extra, **bound.arguments}
-    missing = [name for name in only if name not in known]
+    needed = [each for each in only if each in parameters or not optional]
+    missing = [each for each in needed if each not in known]
     if missing:
         raise TypeError(
             f"{task_name}: once['keys'] names {missing[0]!r}, which this call does not give by name"
         )
-    return {name: known[name] for name in only}
+    return {name: known[name] for name in only if name in known}
 
 
 def _written_arguments(task_name: str, arguments: Mapping[str, object]) -> str:
@@ -121,6 +131,10 @@ def _inherited_writer(value: object) -> Callable[[Any], str]:
             return writer
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return _dataclass
+    if is_model(value):
+        return _pydantic
+    if hasattr(value, "get_secret_value"):  # pydantic's secrets are dumped as asterisks
+        return lambda secret: canonical(secret.get_secret_value())
     kind = type(value)
     raise UnsupportedArgumentError(f"a {kind.__module__}.{kind.__qualname__} has no canonical form")
 
@@ -220,6 +234,19 @@ def _model(value: Model) -> str:
         raise UnsupportedArgumentError(f"the {meta.label} is not saved and has no primary key")
     model = meta.concrete_model or type(value)
     return f"{_text(model._meta.label, 'M')}{canonical(value.pk)}"
+
+
+def _pydantic(value: Any) -> str:
+    fields = sorted(fields_of(value))
+    body = "".join(f"{_text(name)}{_pydantic_field(value, name)}" for name in fields)
+    return f"{_named(value, 'V')}({body})"
+
+
+def _pydantic_field(model: Any, name: str) -> str:
+    try:
+        return canonical(fields_of(model)[name])
+    except UnsupportedArgumentError:
+        return canonical(dump_of(model, name))
 
 
 def _dataclass(value: Any) -> str:

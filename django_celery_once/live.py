@@ -7,10 +7,10 @@ import re
 from collections.abc import Mapping
 from dataclasses import field, replace
 
-from celery import current_app
 from django.conf import settings
 
 from django_celery_once import follow_ups, registry
+from django_celery_once.celery_apps import app_of, find_task
 from django_celery_once.conf import conf
 from django_celery_once.exceptions import LockUnavailable
 from django_celery_once.keys import PREFIX, key_prefix
@@ -113,7 +113,7 @@ def free(seen: Lock, *, by: str, reason: str = "") -> Lock | None:
     nothing was done. Raise ``LockUnavailable`` when the store can't be reached.
     """
     store = open_store(seen.alias)
-    held = store.inspect(seen.key)
+    held = store.inspect(seen.key, seen.name)
     if held is None or (held.token, held.run) != (seen.token, seen.run):
         return None
     last = follow_ups.release(seen)
@@ -126,8 +126,8 @@ def free(seen: Lock, *, by: str, reason: str = "") -> Lock | None:
             last.owner,
             f": {reason}" if reason else "",
         )
-        task = current_app.tasks.get(last.task)
-        lock_released.send_robust(sender=type(task), lock=last, outcome=Outcome.RELEASED)
+        sender = type(find_task(last.task))
+        lock_released.send_robust(sender=sender, lock=last, outcome=Outcome.RELEASED)
     return last
 
 
@@ -136,8 +136,9 @@ def revoke(lock: Lock) -> None:
 
     Raise what the broker's client raises; one that does not answer is given up.
     """
-    with current_app.connection_for_write(connect_timeout=BROKER_SECONDS) as connection:
+    app = app_of(lock.task)
+    with app.connection_for_write(connect_timeout=BROKER_SECONDS) as connection:
         # Kombu would try for ever to reach a broker that is down.
         connection.ensure_connection(max_retries=1, timeout=BROKER_SECONDS)
         running = lock.phase is Phase.RUNNING
-        current_app.control.revoke(lock.owner, terminate=running, connection=connection)
+        app.control.revoke(lock.owner, terminate=running, connection=connection)

@@ -9,7 +9,7 @@ from asgiref.sync import iscoroutinefunction, markcoroutinefunction, sync_to_asy
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 
-from django_celery_once import actions, answers, journal, leftovers, requester
+from django_celery_once import admin_answers, answers, journal, leftovers, requester
 from django_celery_once.exceptions import AlreadyQueued, LockUnavailable
 from django_celery_once.requester import Requester
 
@@ -20,8 +20,8 @@ class AlreadyQueuedMiddleware:
     """Remember who asks for tasks and answer what a view did not catch.
 
     ``AlreadyQueued`` becomes 409 and ``LockUnavailable`` 503: a page, a fragment for htmx or,
-    where the client prefers JSON, ``application/problem+json`` (RFC 9457); for an action of
-    Django's admin, a message above its list. Blocked duplicates are written to the database
+    where the client prefers JSON, ``application/problem+json`` (RFC 9457); in Django's admin, a
+    message on the page that was used. Blocked duplicates are written to the database
     after the view, when its transaction is over. Works in both WSGI and ASGI.
     """
 
@@ -63,6 +63,7 @@ class AlreadyQueuedMiddleware:
         """Answer an ``AlreadyQueued`` or a ``LockUnavailable`` that a view let through."""
         if not isinstance(exception, AlreadyQueued | LockUnavailable):
             return None
-        if actions.is_action(request):
-            return actions.respond(request, exception)
+        use = admin_answers.use_of(request)
+        if use is not None:
+            return admin_answers.respond(request, exception, use)
         return answers.respond(request, answers.to_error(exception, request))

@@ -2,27 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from inspect import iscoroutine
 from typing import TYPE_CHECKING, Any, cast
 
 from asgiref.sync import sync_to_async
-from django.contrib import messages
-from django.contrib.messages import SUCCESS
 from django.contrib.messages.views import SuccessMessageMixin
 from django.core.exceptions import ImproperlyConfigured
+from django.db import router
+from django.db.models import Model
 from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from django.utils.functional import Promise
 from django.views.generic.edit import BaseCreateView, BaseUpdateView
 
-from django_celery_once import answers, transactions
+from django_celery_once import answers, transactions, wizards
 from django_celery_once.answers import Answer
 from django_celery_once.exceptions import AlreadyQueued, LockUnavailable
+from django_celery_once.requester import asking_by
 from django_celery_once.wording import STANDARD, Asker, Wording, asker_of
 
 if TYPE_CHECKING:
     from django.views.generic import View
     from django.views.generic.edit import FormView
 
+    from django_celery_once.reservations import Reservation
     from django_celery_once.task import QueueOnce
 
     _View = View
@@ -53,16 +57,22 @@ class OnceViewMixin(_View):
     def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
         """Let the view answer, and else answer for it."""
         try:
-            response: Any = super().dispatch(request, *args, **kwargs)
+            with asking_by(request):
+                response: Any = super().dispatch(request, *args, **kwargs)
+                self._publish_held()
         except (AlreadyQueued, LockUnavailable) as error:
             return self._answer(error)
         if iscoroutine(response):
             response = self._awaited(response)
         return cast("HttpResponseBase", response)
 
+    def _publish_held(self) -> None:
+        """Publish what was to wait for the end of the view."""
+
     async def _awaited(self, response: Any) -> HttpResponseBase:
         try:
-            return cast("HttpResponseBase", await response)
+            with asking_by(self.request):
+                return cast("HttpResponseBase", await response)
         except (AlreadyQueued, LockUnavailable) as error:
             # A thread, since user, session and templates may need the database.
             return await sync_to_async(self._answer)(error)
@@ -116,22 +126,34 @@ class OnceFormMixin(OnceViewMixin, _FormView):
     To the person a duplicate is no error: the answer is the redirect of a success, with a
     message that makes sense on its own. ``once_on_duplicate = "rerender"`` answers with 409
     and the form as it was sent instead. An outage is a 503 with the form as it was sent.
-    Programs that prefer JSON, and htmx, are answered as by ``OnceViewMixin``.
+    Programs that prefer JSON, and htmx, are answered as by ``OnceViewMixin``. A wizard of several
+    forms (django-formtools) is answered alike; without a ``success_url`` it begins anew.
 
     With ``once_task`` the mixin queues the task itself: it claims the key before the form is
-    saved (``get_once_kwargs``) and publishes at the commit (``get_task_kwargs``). If saving
-    fails, the key is free again.
+    saved (``get_once_kwargs``) and publishes at the commit (``get_task_kwargs``), when the view
+    has ended. If saving fails, the key is free again.
     """
 
     once_task: QueueOnce | None = None
     once_on_duplicate: str = "redirect"
     _once_form: Any = None
     _once_told: int = 0
+    #: What ``form_valid`` has reserved, until the view ends; none where nothing waits for that.
+    _once_held: list[Reservation] | None = None
 
     def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
         """Handle the form, and a duplicate wherever it was found out."""
-        self._once_told = len(_queued_messages(request))
-        return super().dispatch(request, *args, **kwargs)
+        self._once_told = len(answers.queued_messages(request))
+        self._once_held = None if self.view_is_async else []
+        try:
+            return super().dispatch(request, *args, **kwargs)
+        finally:
+            for reservation in self._once_held or ():  # the view has failed
+                reservation.release()
+
+    def _publish_held(self) -> None:
+        while self._once_held:
+            self._once_held.pop(0).let_go()
 
     def get_form(self, *args: Any, **kwargs: Any) -> Any:
         """Return the form, and remember it for a duplicate's answer."""
@@ -139,13 +161,45 @@ class OnceFormMixin(OnceViewMixin, _FormView):
         return self._once_form
 
     def form_valid(self, form: Any) -> HttpResponse:
-        """Save the form as the view does, and queue ``once_task`` if there is one."""
+        """Save the form as the view does, and queue ``once_task`` if there is one.
+
+        It is queued at the commit, but not before the view has ended: what belongs to the form,
+        such as its inlines, may be saved after it.
+        """
+        return cast("HttpResponse", self._saved_once(form, partial(super().form_valid, form)))
+
+    def render_done(self, form: Any, **kwargs: Any) -> Any:
+        """Let a wizard (django-formtools) be done, and queue ``once_task`` as for a form.
+
+        ``form`` is that of the last step; ``self.get_all_cleaned_data()`` has those of all.
+        """
+        view: Any = self
+        view.done = partial(self._saved_once, form, view.done)
+        view = super()
+        return view.render_done(form, **kwargs)
+
+    def _saved_once(
+        self, form: Any, save: Callable[..., HttpResponseBase], *args: Any, **kwargs: Any
+    ) -> HttpResponseBase:
         if self.once_task is None:
-            return super().form_valid(form)
+            return save(*args, **kwargs)
         with self.once_task.reserve(**self.get_once_kwargs(form)) as reservation:
-            response = super().form_valid(form)
-            reservation.delay_on_commit(**self.get_task_kwargs(form))
+            response = save(*args, **kwargs)
+            if self._once_held is not None:
+                reservation.hold_back()
+                self._once_held.append(reservation)
+            reservation.apply_async_on_commit(
+                kwargs=self.get_task_kwargs(form), using=self._once_database()
+            )
         return response
+
+    def _once_database(self) -> str | None:
+        """Return the database of the object that is saved, if it has a transaction open."""
+        saved = getattr(self, "object", None)
+        if not isinstance(saved, Model):
+            return None
+        alias = router.db_for_write(type(saved), instance=saved)
+        return alias if transactions.is_open(alias) else None
 
     def get_once_kwargs(self, form: Any) -> dict[str, Any]:
         """Return the arguments of ``once_task`` that make its key; nothing is saved yet."""
@@ -169,12 +223,16 @@ class OnceFormMixin(OnceViewMixin, _FormView):
                 f"not {self.once_on_duplicate!r}"
             )
         self._take_back_success()
-        if self.request.method in SAFE_METHODS:
+        # A wizard whose steps have addresses ends by GET.
+        ends = wizards.is_wizard(self) and getattr(self, "success_url", None)
+        if self.request.method in SAFE_METHODS and not ends:
             return super().handle_already_queued(duplicate)
         answer = self.get_already_queued_answer(duplicate)
         if self.once_on_duplicate == "rerender":
             return self._show_form_again(answer)
-        return answers.redirect(self.request, answer, self.get_already_queued_url(duplicate))
+        wizards.forget(self)
+        url = self.get_already_queued_url(duplicate)
+        return wizards.stored(self, answers.redirect(self.request, answer, url))
 
     def handle_lock_unavailable(self, error: LockUnavailable) -> HttpResponseBase:
         """Answer an outage of the lock store; override for another answer."""
@@ -194,35 +252,32 @@ class OnceFormMixin(OnceViewMixin, _FormView):
             view.object = None
         if isinstance(self, BaseUpdateView):
             view.object.refresh_from_db()  # the form has changed it, maybe its URL
+        success_url = getattr(self, "success_url", None)
         try:
             return self.get_success_url()
         except (AttributeError, ImproperlyConfigured):
-            if getattr(self, "object", self) is not None:
+            if getattr(self, "object", self) is not None and not wizards.is_wizard(self):
                 raise
         try:
-            return str(self.success_url or "").format() or self.request.get_full_path()
+            return str(success_url or "").format() or self.request.get_full_path()
         except LookupError:
             return self.request.get_full_path()
 
     def _show_form_again(self, answer: Answer) -> HttpResponseBase:
         if answers.prefers_problem(self.request):
             return answers.respond(self.request, answer)
-        form = self._once_form or self.get_form()
+        if wizards.is_wizard(self):
+            form = wizards.last_form(self)
+        else:
+            form = self._once_form or self.get_form()
         if hasattr(form, "add_error"):
             form.add_error(None, answer.detail)
         else:  # a formset
             form.non_form_errors().append(answer.detail)
         response = self.render_to_response(self.get_context_data(form=form))
         answers.finish(self.request, response, answer)
-        return response
+        return wizards.stored(self, response)
 
     def _take_back_success(self) -> None:
         if isinstance(self, SuccessMessageMixin):  # it may have spoken too soon
-            queued = _queued_messages(self.request)
-            new = queued[self._once_told :]
-            queued[self._once_told :] = [each for each in new if each.level != SUCCESS]
-
-
-def _queued_messages(request: HttpRequest) -> list[Any]:
-    queued: list[Any] = getattr(messages.get_messages(request), "_queued_messages", [])
-    return queued
+            answers.take_back_success(self.request, self._once_told)

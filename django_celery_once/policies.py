@@ -3,20 +3,32 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
+from uuid import uuid4
 
 from celery.result import EagerResult
-from django.db import transaction
+from django.core.exceptions import ImproperlyConfigured
+from django.db.backends.base.base import BaseDatabaseWrapper
 
-from django_celery_once import canvas, claims
+from django_celery_once import audience, canvas, claims, requester
 from django_celery_once.arguments import Call
 from django_celery_once.claims import Claim
 from django_celery_once.conf import conf
+from django_celery_once.exceptions import AlreadyQueued
+from django_celery_once.locks import Lock, Phase
 from django_celery_once.options import OnceOptions, OnDuplicate
 from django_celery_once.running import is_beat, report_duplicate, run_here, running_id
 
 logger = logging.getLogger(__name__)
+
+#: Celery's options that say what is called with a result, and those by which anybody awaits it.
+CALLBACKS = ("link", "link_error")
+AWAITED_BY = (*CALLBACKS, "task_id")
+#: Those that say by which way a message goes.
+ROUTE = ("queue", "exchange", "routing_key", "priority")
 
 
 def choose(task: Any, asked: OnceOptions) -> OnDuplicate:
@@ -24,6 +36,8 @@ def choose(task: Any, asked: OnceOptions) -> OnDuplicate:
     policy = asked.on_duplicate or conf.on_duplicate
     if policy != "rerun" and is_beat():
         return "reject"  # its scheduler would log a traceback, or stand still
+    if policy in {"raise", "wait"} and requester.is_flower() and not running_id():
+        return "reject"  # its API answers an exception with an empty 500, and stands still
     if policy == "rerun" and task.app.conf.task_always_eager:
         return "reject"  # nothing runs afterwards
     return policy
@@ -37,30 +51,61 @@ def follow(
     options: dict[str, Any],
     policy: OnDuplicate,
 ) -> None:
-    """Make ready to publish the message of a call that follows the holder, or looks after it."""
+    """Make ready to publish the message of a call that follows the holder, or looks after it.
+
+    What looks after the newest call must not end with the one that asked first: it neither
+    expires nor is revoked by a stamp.
+    """
     assert claim.holder is not None  # noqa: S101
     if claim.header.follows == "rerun":
-        options.pop("eta", None)
-        options["countdown"] = conf.lease
+        for name in ("eta", "stamped_headers", *(options.get("stamped_headers") or ())):
+            options.pop(name, None)
+        _let_callbacks_join(task, claim, call, options)
+        options.update(countdown=math.ceil(conf.lease), expires=None)
     if run_here() is None or policy == "rerun":
         report_duplicate(task, claim.lock, claim.holder, "rerun", asked, call)
 
 
+def _let_callbacks_join(task: Any, claim: Claim, call: Call, options: dict[str, Any]) -> None:
+    """Publish what waits for the run that follows, if somebody is to be called with its value.
+
+    That run has the arguments of the newest call, and each call has callbacks of its own.
+    """
+    callbacks = {name: options.pop(name, None) for name in CALLBACKS}
+    if not any(callbacks.values()):
+        return
+    route = {name: options[name] for name in ROUTE if name in options}
+    joins = claims.standing_in(claim, claim.lock)
+    joins = replace(joins, lock=replace(joins.lock, owner=str(uuid4())))
+    try:
+        _check_keeps_results(task, "rerun", ignored=bool(options.get("ignore_result")))
+        task.apply_async(call.args, call.kwargs, once=joins, **callbacks, **route)
+    except BaseException:
+        claim.give_back(type(task))
+        raise
+
+
 def ask_at_commit(
-    task: Any, claim: Claim, args: Any, kwargs: Any, options: Mapping[str, Any]
+    task: Any,
+    claim: Claim,
+    args: Any,
+    kwargs: Any,
+    options: Mapping[str, Any],
+    connection: BaseDatabaseWrapper,
 ) -> Any:
-    """Ask for one run more when the data it is to see is there; return its result now."""
+    """Ask for one run more when the data it is to see is there; return its result now.
+
+    Where another call is to run already, with these arguments now, this one ends as that does.
+    """
     task_id = claim.lock.owner
 
     def ask() -> None:
         try:
-            asked = task.apply_async(args, kwargs, task_id=task_id, **options)
-            if asked.id != task_id:  # nobody is to wait for it
-                task.backend.mark_as_revoked(task_id, f"runs as {asked.id}")
+            task.apply_async(args, kwargs, task_id=task_id, **options)
         except Exception:
             logger.exception("%s[%s] could not be queued at the commit", task.name, task_id)
 
-    transaction.on_commit(ask, robust=True)
+    connection.on_commit(ask, robust=True)
     return task.result_of(claim.lock)
 
 
@@ -72,13 +117,36 @@ def stand_in(
     options: Mapping[str, Any],
     policy: OnDuplicate,
 ) -> Claim | None:
-    """Return the claim of a message in the place of a duplicate, where others wait for it."""
-    joins = policy == "join"
-    if not canvas.is_awaited(options) and not (joins and _is_followed(options)):
-        return None
+    """Return the claim of a message in the place of a duplicate, where others wait for it.
+
+    That is a canvas, or whoever knows its ``task_id`` or is to be called (``link``). It has a
+    holder if its caller is to have the result of the call that it joins. Raise
+    ``ImproperlyConfigured`` where it can't join, since results are not stored.
+    """
     assert claim.holder is not None  # noqa: S101
-    report_duplicate(task, claim.lock, claim.holder, "join" if joins else "skip", asked, call)
-    return claims.standing_in(claim, joins=joins)
+    joined = _joined(claim.holder) if policy == "join" else None
+    if (joined is not None and _is_followed(options)) or canvas.is_awaited(options):
+        report_duplicate(task, claim.lock, claim.holder, "join" if joined else "skip", asked, call)
+        return claims.standing_in(claim, joined)
+    if policy == "rerun" and not canvas.is_part(options):
+        joined = claim.holder.follow_up
+    if joined is None or not any(options.get(name) for name in AWAITED_BY):
+        return None
+    if any(options.get(name) for name in CALLBACKS):
+        _check_keeps_results(task, policy)
+    elif not canvas.keeps_results(task):
+        return None
+    report_duplicate(task, claim.lock, claim.holder, policy, asked, call)
+    return replace(claims.standing_in(claim, joined), holder=joined)
+
+
+def _check_keeps_results(task: Any, policy: OnDuplicate, *, ignored: bool = False) -> None:
+    if ignored or not canvas.keeps_results(task):
+        raise ImproperlyConfigured(
+            f"{task.name}: a duplicate whose once['on_duplicate'] is {policy!r} can't have link or "
+            "link_error where the result is not stored, or the task runs eagerly; set a result "
+            "backend and ignore_result=False, or let a callback belong to the task"
+        )
 
 
 def _is_dispatched(options: Mapping[str, Any]) -> bool:
@@ -92,6 +160,13 @@ def _is_dispatched(options: Mapping[str, Any]) -> bool:
 
 def _is_followed(options: Mapping[str, Any]) -> bool:
     return bool(options.get("chain")) or _is_dispatched(options)
+
+
+def _joined(holder: Lock) -> Lock:
+    """Return the call that a duplicate joins: one that follows a reservation runs in any case."""
+    following = holder.follow_up
+    sure = holder.phase is Phase.RESERVED and following is not None and not following.instead
+    return following if sure and following is not None else holder
 
 
 def refuse(
@@ -112,7 +187,9 @@ def refuse(
             canvas.give_up(task, claim.lock.owner, options.get("chain"), holder.owner)
         return EagerResult(None, None, "REJECTED")  # type: ignore[arg-type]
     if policy == "join":
-        return task.result_of(holder)
+        return task.result_of(_joined(holder))
     if policy == "rerun" and holder.follow_up is not None:
         return task.result_of(holder.follow_up)
-    raise claims.already_queued(task.name, holder)
+    asked_by = audience.who(holder.requester, holder.visitor)
+    audience.note_blocked(requester.current().request, holder.owner, asked_by)
+    raise AlreadyQueued.met(task.name, holder)

@@ -1,4 +1,4 @@
-"""The guarded tasks of this process' Celery app, and the caches that hold their locks."""
+"""The guarded tasks of this process' Celery apps, and the caches that hold their locks."""
 
 from __future__ import annotations
 
@@ -7,14 +7,19 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from celery import current_app
+from celery.app.annotations import resolve_all
+from celery.utils.imports import symbol_by_name
 from django.conf import settings
 
+from django_celery_once.celery_apps import apps
 from django_celery_once.conf import conf
 from django_celery_once.task import QueueOnce
 
 #: What Celery looks at before it runs the checks (``celery.fixups.django``).
 SKIP_CHECKS = "CELERY_SKIP_CHECKS"
+
+#: What a task's lock needs as ``QueueOnce`` has it, or as a subclass has built upon it.
+NEEDED = ("Request", "apply_async", "apply_async_on_commit", "get_key", "once_options")
 
 logger = logging.getLogger(__name__)
 
@@ -26,12 +31,25 @@ def import_tasks() -> None:
     global _tried_to_import
     _tried_to_import = True
     with _celery_skips_checks():
-        current_app.loader.import_default_modules()
+        for app in apps():
+            app.loader.import_default_modules()
 
 
 def known_tasks() -> list[QueueOnce]:
-    """Return the guarded tasks that have been imported."""
-    return [task for task in list(current_app.tasks.values()) if isinstance(task, QueueOnce)]
+    """Return the guarded tasks that have been imported, of each name the current app's."""
+    named = {name: task for app in reversed(apps()) for name, task in list(app.tasks.items())}
+    tasks = [task for task in named.values() if isinstance(task, QueueOnce)]
+    return [task for task in tasks if not task.once_exempt]
+
+
+def replaced_hooks(task: QueueOnce) -> list[tuple[str, str]]:
+    """Return what sets something that a task's lock needs, and what it sets."""
+    annotated = {name for each in resolve_all(task.app.annotations, task) for name in each}
+    found = [("task_annotations", name) for name in NEEDED if name in annotated]
+    found += [("An attribute of the instance", name) for name in NEEDED if name in vars(task)]
+    if hasattr(symbol_by_name(task.Request), "once_header"):  # derived from OnceRequest
+        return [each for each in found if each[1] != "Request"]
+    return found if ("task_annotations", "Request") in found else [*found, ("Its class", "Request")]
 
 
 def import_tasks_once() -> None:

@@ -5,7 +5,11 @@ from __future__ import annotations
 import logging
 from typing import Any
 
+from billiard.einfo import ExceptionWithTraceback  # type: ignore[attr-defined]
+from celery.exceptions import Ignore, Reject, Retry, TimeLimitExceeded
 from celery.worker.request import Request
+from celery.worker.state import successful_requests
+from kombu.asynchronous import get_event_loop
 
 from django_celery_once import endings
 from django_celery_once.header import Header
@@ -26,8 +30,12 @@ class OnceRequest(Request):
     once_requeued = False
     #: Whether the run ended by itself: then it has seen to its lock.
     once_run_ended = False
+    #: What ended the run instead of a value.
+    once_failure: type[BaseException] | None = None
     #: Whether the run was cut off in this process: then it left its lock to its message.
     once_cut_off = False
+    #: Whether the message was given to those that its queue rejects, and may come again.
+    once_rejected = False
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -36,14 +44,24 @@ class OnceRequest(Request):
             know_message(self.once_header.run, self)
 
     def acknowledge(self) -> None:
-        """Release the lock of a run that was cut off in this process, and comes no more."""
+        """Release the lock of a run that comes no more, where the run could not do so itself.
+
+        It was cut off in this process. Or it is a copy, and Celery itself found that the message
+        had succeeded. Or its child may still wait for the store.
+        """
         super().acknowledge()
         if self.once_cut_off:
             endings.end_killed(self.task, self.id, self.once_header)
+        elif self._may_be_left_out():
+            endings.end_copy(self.task, self.id, self.once_header)
+        elif self._has_ended():
+            endings.release_again(self.task, self.id, self.once_header)
 
     def reject(self, requeue: bool = False) -> None:
         """Remember that the message comes again, and wait for it under its lock."""
-        if requeue and not self.acknowledged:
+        if not requeue:
+            self.once_rejected = not self.acknowledged
+        elif not self.acknowledged:
             self.once_requeued = True
             if not self.once_run_ended:
                 endings.back_to_the_queue(self.task, self.id, self.once_header)
@@ -53,6 +71,8 @@ class OnceRequest(Request):
         self, exc_info: Any, send_failed_event: bool = True, return_ok: bool = False
     ) -> Any:
         """Release the lock of a child that could not; ``return_ok``: it could."""
+        exc = exc_info.exception
+        self.once_failure = type(exc.exc if isinstance(exc, ExceptionWithTraceback) else exc)
         self.once_run_ended = return_ok
         try:
             return super().on_failure(
@@ -60,14 +80,40 @@ class OnceRequest(Request):
             )
         finally:
             if not return_ok:
-                self._release_if_done()
+                self._let_go_when_dead()
 
-    def on_timeout(self, soft: bool, timeout: float) -> None:
-        """Let the lock of a run beyond its hard time limit go as soon as it is killed."""
-        super().on_timeout(soft, timeout)
-        if not soft and self.acknowledged and not self.once_requeued:
-            endings.shorten(self.id, self.once_header, endings.KILL_SECONDS)
+    def _let_go_when_dead(self) -> None:
+        """Wait for the end of a run beyond its hard time limit.
 
-    def _release_if_done(self) -> None:
-        if self.acknowledged and not self.once_requeued:
-            endings.end_killed(self.task, self.id, self.once_header)
+        The pool first tells of it and then kills it, before the worker's event loop goes on.
+        """
+        beyond = self.once_failure is not None and issubclass(self.once_failure, TimeLimitExceeded)
+        loop = get_event_loop() if beyond else None
+        if loop is None:
+            self._let_go()
+        else:
+            loop.call_soon(self._let_go)
+
+    def _let_go(self) -> None:
+        """Release the lock of a dead run, or leave it to its message that waits for a worker."""
+        cancelled: bool = self._already_cancelled  # type: ignore[attr-defined]
+        if not self.acknowledged and cancelled:
+            endings.back_to_the_queue(self.task, self.id, self.once_header)
+        elif self.acknowledged and not self.once_requeued:
+            ended = not self.once_rejected
+            endings.end_killed(self.task, self.id, self.once_header, ended=ended)
+
+    def _may_be_left_out(self) -> bool:
+        """Return whether Celery may have ended a copy by itself, before the guard."""
+        return bool(
+            self.task.app.conf.worker_deduplicate_successful_tasks
+            and self.delivery_info["redelivered"]
+            and self.once_failure is None
+            and self._has_ended()
+        )
+
+    def _has_ended(self) -> bool:
+        """Return whether the run ended with a value or an error, before its acknowledgement."""
+        if self.once_failure is None:
+            return self.task.acks_late and self.id in successful_requests
+        return self.once_run_ended and not issubclass(self.once_failure, (Ignore, Reject, Retry))

@@ -10,9 +10,11 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import replace
 from pathlib import PurePath
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
+from django.conf import settings
 from django.core.exceptions import SynchronousOnlyOperation
+from django.utils.crypto import salted_hmac
 
 from django_celery_once.record import record
 
@@ -22,6 +24,13 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 Source = Literal["web", "worker", "beat", "command", "other"]
+
+
+class Asked(TypedDict):
+    """Who asked, as a lock says it."""
+
+    requester: str
+    visitor: str
 
 
 @record
@@ -54,6 +63,24 @@ class Requester:
         return self._tell(lambda user: user.pk)
 
     @property
+    def visitor(self) -> str:
+        """Return a digest that tells the browser of somebody who is not logged in, or nothing.
+
+        That is of the cookie that secures its forms (CSRF), which is there before the first submit,
+        or else of the session, which may begin with it.
+        """
+        if self.request is None or not self._is_visitor():
+            return ""
+        session = getattr(getattr(self.request, "session", None), "session_key", None)
+        key = self.request.COOKIES.get(settings.CSRF_COOKIE_NAME) or session
+        return salted_hmac(__name__, key, algorithm="sha256").hexdigest()[:32] if key else ""
+
+    @property
+    def is_staff(self) -> bool:
+        """Return whether that is a user of the staff."""
+        return bool(self._tell(lambda user: "staff" if user.is_staff else None))
+
+    @property
     def label(self) -> str:
         """Return words for a person: the user's name, or the name of the task or process."""
         return self._tell(str) or self.name
@@ -76,6 +103,15 @@ class Requester:
     def known(self) -> Known:
         """Return the same in words, without the request and all that it holds."""
         return Known(self.source, self.user_id, self.label, self.path, self.view_name)
+
+    def _is_visitor(self) -> bool:
+        user = getattr(self.request, "user", None)
+        try:
+            return not self.user_id and (user is None or not user.is_authenticated)
+        except Exception:
+            # In an event loop or a broken transaction nobody can tell.
+            logger.debug("Whether a visitor is logged in can't be told now", exc_info=True)
+            return False
 
     def _user(self) -> Any:
         try:
@@ -123,10 +159,28 @@ def asking(requester: Requester) -> Iterator[None]:
         _asking.reset(token)
 
 
+@contextmanager
+def asking_by(request: HttpRequest | None) -> Iterator[None]:
+    """Make whoever sends a request the one who is asking, where that is not known already."""
+    if _asking.get() is not None or request is None:
+        yield
+        return
+    with asking(Requester("web", request=request)):
+        yield
+
+
 def set_process_source(source: Source) -> None:
     """Say what this process is; only Celery's signals know that it is a beat."""
     global _process_source
     _process_source = source
+
+
+def is_flower() -> bool:
+    """Return whether this process is Flower, which Celery's own program starts.
+
+    That program loads Flower's module whatever it is told to do.
+    """
+    return "flower.app" in sys.modules and "flower" in sys.argv
 
 
 @functools.lru_cache(maxsize=4)

@@ -5,11 +5,10 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any, Self
 
-from django.db import transaction
-
-from django_celery_once import leftovers
+from django_celery_once import leftovers, transactions
 from django_celery_once.binding import bind, key_of_call
 from django_celery_once.claims import Claim
 from django_celery_once.exceptions import AlreadyQueued
@@ -21,7 +20,7 @@ if TYPE_CHECKING:
 
     from django.db.backends.base.base import BaseDatabaseWrapper
 
-    from django_celery_once.task import QueueOnce
+    from django_celery_once.task import Guarded
 
 logger = logging.getLogger(__name__)
 
@@ -35,7 +34,7 @@ class Reservation:
     taken the key by then.
     """
 
-    def __init__(self, task: QueueOnce, claim: Claim, asked: OnceOptions) -> None:
+    def __init__(self, task: Guarded, claim: Claim, asked: OnceOptions) -> None:
         self.asked = asked
         self._task = task
         self._claim = claim
@@ -43,6 +42,8 @@ class Reservation:
         self._held, self._ended = claim.guarded, False
         self._at_commit: Callable[[], None] | None = None
         self._connection: BaseDatabaseWrapper | None = None
+        self._held_back = False
+        self._due: Callable[[], Any] | None = None
         self._among = leftovers.here()
         self._among.add(self)
 
@@ -58,7 +59,9 @@ class Reservation:
 
     @property
     def waits(self) -> bool:
-        """Return whether an open transaction publishes the call if it commits."""
+        """Return whether an open transaction publishes the call, or whoever holds it back."""
+        if self._due is not None:
+            return True
         if self._at_commit is None or self._connection is None:
             return False
         # Django takes out what a rollback, also that of a savepoint, has discarded.
@@ -91,41 +94,77 @@ class Reservation:
         return self.apply_async_on_commit(args, kwargs)
 
     def apply_async_on_commit(
-        self, args: Any = None, kwargs: dict[str, Any] | None = None, **options: Any
+        self,
+        args: Any = None,
+        kwargs: dict[str, Any] | None = None,
+        *,
+        using: str | None = None,
+        **options: Any,
     ) -> Any:
         """Publish the call when the transaction commits; return its ``AsyncResult`` now.
 
-        Outside a transaction, do as ``apply_async``. Raise at once what that raises about the
-        arguments. At the commit the data is saved, so nothing is raised: a duplicate, after
-        the reservation has lapsed, leaves its usual traces, and errors are logged.
+        The transaction is that of the database ``using`` or, without it, the one that is open;
+        raise ``TransactionManagementError`` where several are. Outside a transaction, do as
+        ``apply_async``. Raise at once what that raises about the arguments. At the commit the
+        data is saved, so nothing is raised: a duplicate, after the reservation has lapsed, leaves
+        its usual traces, and errors are logged.
         """
         self._check(args, kwargs, options)
-        if not in_transaction():
-            return self._publish(args, kwargs, options)
+        connection = transactions.to_wait_for(using)
+        if connection is None:
+            return self._publish_when_let_go(partial(self._publish, args, kwargs, options))
 
         def publish() -> None:
             if self._at_commit is publish:
-                self._publish_at_commit(args, kwargs, options)
+                self._publish_when_let_go(partial(self._publish_at_commit, args, kwargs, options))
 
         try:
-            transaction.on_commit(publish, robust=True)
+            connection.on_commit(publish, robust=True)
         except BaseException:
             self.release()
             raise
-        self._at_commit, self._connection = publish, transaction.get_connection()
+        self._at_commit, self._connection = publish, connection
+        return self._task.result_of(self.lock)
+
+    def hold_back(self) -> None:
+        """Publish nothing on a commit, or in its place, before ``let_go``."""
+        self._held_back = True
+
+    def let_go(self) -> None:
+        """Publish what would have been published since ``hold_back``; raise as that would."""
+        due, self._due, self._held_back = self._due, None, False
+        if due is not None:
+            due()
+
+    def _publish_when_let_go(self, publish: Callable[[], Any]) -> Any:
+        if not self._held_back:
+            return publish()
+        self._due = publish
         return self._task.result_of(self.lock)
 
     def release(self) -> None:
         """Give the key back; the call will not be published. Never raise."""
-        self._ended, self._at_commit = True, None
+        self._ended, self._at_commit, self._due = True, None, None
         self.free()
 
     def free(self) -> None:
         """Give the key back. A commit that comes all the same asks for it again."""
         self._among.discard(self)
         held, self._held = self._held, False
-        if held and time.monotonic() < self._lapses:
-            self._claim.give_back(type(self._task))
+        if held and (self.lock.instead or time.monotonic() < self._lapses):
+            last = self._claim.give_back(type(self._task))
+            if last is not None and (last.hits or self.lock.instead):
+                self._end_result()
+
+    def _end_result(self) -> None:
+        """End the result that a duplicate may have been given; never raise."""
+        task, reason = self._task, "the reservation of its key was given back"
+        try:
+            store = not task.ignore_result
+            task.backend.mark_as_revoked(self.task_id, reason, store_result=store)
+        except Exception:
+            # Each backend's client has errors of its own.
+            logger.warning("Can't store that %s was revoked", self.task_id, exc_info=True)
 
     def __enter__(self) -> Self:
         return self
@@ -185,10 +224,3 @@ class Reservation:
                 name,
                 self._claim.seconds,
             )
-
-
-def in_transaction() -> bool:
-    """Return whether what is to happen at the commit has to wait for one."""
-    connection = transaction.get_connection()
-    by_hand = connection.connection is not None and not connection.autocommit
-    return connection.in_atomic_block or by_hand

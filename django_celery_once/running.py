@@ -6,6 +6,8 @@ import functools
 import logging
 import os
 import re
+import time
+from dataclasses import replace
 from typing import Any
 from weakref import WeakValueDictionary
 
@@ -14,12 +16,15 @@ from celery.utils.saferepr import saferepr
 
 from django_celery_once import arguments, requester
 from django_celery_once.arguments import Call
-from django_celery_once.claims import Run
+from django_celery_once.binding import bind
+from django_celery_once.claims import BY_ID, Run
 from django_celery_once.conf import conf
 from django_celery_once.definition import signature_of
+from django_celery_once.gate import RUN
+from django_celery_once.header import Header
 from django_celery_once.locks import Lock
 from django_celery_once.options import OnceOptions
-from django_celery_once.requester import Requester
+from django_celery_once.requester import Asked, Requester
 from django_celery_once.signals import Rejection, announce_rejection
 
 logger = logging.getLogger(__name__)
@@ -30,7 +35,9 @@ logger = logging.getLogger(__name__)
 REDELIVERY_GRACE = 120.0
 #: Kombu's default visibility time-outs, in seconds, of the transports that have one.
 VISIBILITY_TIMEOUTS = {"redis": 3600, "rediss": 3600, "sentinel": 3600, "sqs": 1800}
-#: The messages of runs whose body is in the worker's main process, as not with prefork.
+#: Those that have none, and deliver again what was not acknowledged on a lost connection.
+AMQP = {"amqp", "amqps", "pyamqp", "librabbitmq"}
+#: The messages of runs in the worker's main process. The bodies are there, too, but with prefork.
 _messages: WeakValueDictionary[str, Any] = WeakValueDictionary()
 os.register_at_fork(after_in_child=_messages.clear)
 
@@ -72,6 +79,8 @@ def _logged_arguments(task: Any, key: str, asked: OnceOptions, call: Call | None
         if received and task.get_key(call.args, call.kwargs) != key:
             return ""  # its caller had options that a message does not tell
         if asked.key is not None:
+            bound = bind(task, call.args, call.kwargs, partly=True)
+            call = replace(call, args=bound.args, kwargs=bound.kwargs)
             return arguments.describe_key(call, asked.key)
         return arguments.describe_some(call, signature, asked.keys)
     except Exception:
@@ -123,10 +132,13 @@ def asked_by() -> Requester:
     return known
 
 
-def asking_user() -> str:
-    """Return the primary key of the person who calls a task here, or an empty string."""
+def asking_person() -> Asked:
+    """Return what a lock says of the person who calls a task here, as far as that is known."""
     known = requester.current()
-    return "" if known.request is None and known.user is None else asked_by().user_id
+    if known.request is None and known.user is None:
+        return Asked(requester="", visitor="")
+    known = asked_by()
+    return Asked(requester=known.user_id, visitor=known.visitor)
 
 
 def is_beat() -> bool:
@@ -136,7 +148,7 @@ def is_beat() -> bool:
 
 def run_of(request: Any) -> Run | None:
     """Return the guarded run that a task's request stands for."""
-    return getattr(request, "once_run", None)
+    return getattr(request, RUN, None)
 
 
 def running_id() -> str:
@@ -157,13 +169,13 @@ def current_run(task_id: str) -> Run | None:
 
 
 def know_message(run: str, message: Any) -> None:
-    """Remember the message of a run that may be made in this process, while it lasts."""
+    """Remember the message of a run while it lasts."""
     _messages[run] = message
 
 
-def message_of(run: Run) -> Any:
-    """Return the message (a Celery request) of a run in this process, if it is here, too."""
-    return _messages.get(run.lock.run)
+def message_with(run: str) -> Any:
+    """Return the message (a Celery request) of a run, if it is in this process."""
+    return _messages.get(run)
 
 
 def lease_seconds(task: Any) -> float:
@@ -174,12 +186,47 @@ def lease_seconds(task: Any) -> float:
     """
     if task is None or not task.acks_late or task.request.is_eager:
         return conf.lease
-    return max(conf.lease, _redelivery_seconds(task.app))
+    return max(conf.lease, _visibility_timeout(task.app) + REDELIVERY_GRACE)
+
+
+def store_state(task: Any, state: str, meta: object = None) -> None:
+    """Store how the task that runs here stands, where its result is kept."""
+    request = task.request
+    ignored = task.ignore_result if request.ignore_result is None else request.ignore_result
+    if not ignored:
+        task.backend.store_result(request.id, meta, state, request=request)
+
+
+def may_be_copied(task: Any, header: Header) -> bool:
+    """Return whether a copy of the message that runs here may come after its end.
+
+    It may where the message is acknowledged after the run, where it is a copy itself, and where
+    it has waited in a worker for so long that the broker delivers it again. RabbitMQ does that
+    with what it has not seen acknowledged when it loses a connection, and nobody hears of it.
+    """
+    request = task.request
+    if request.is_eager or header.token.startswith(BY_ID):
+        return False
+    copy = (request.delivery_info or {}).get("redelivered") or header.again
+    waited = time.time() - header.received
+    return bool(task.acks_late or copy or waited >= _visibility_timeout(task.app))
+
+
+def ended_seconds(task: Any, header: Header) -> float:
+    """Return for how long a copy of a message that has ended may come, in seconds.
+
+    It is delivered within the visibility time-out, and may wait for a worker as any message may.
+    """
+    waits = header.timeout or conf.timeout
+    return _visibility_timeout(task.app) + REDELIVERY_GRACE + waits
 
 
 @functools.lru_cache
-def _redelivery_seconds(app: Any) -> float:
+def _visibility_timeout(app: Any) -> float:
     with app.connection_for_read() as connection:  # looked at, not opened
-        default = VISIBILITY_TIMEOUTS.get(str(connection.transport_cls), 0)
+        transport = str(connection.transport_cls)
+        if transport in AMQP:
+            return 0.0  # whatever the options are meant for
+        default = VISIBILITY_TIMEOUTS.get(transport, 0)
         options = connection.transport_options or {}
-        return float(options.get("visibility_timeout", default)) + REDELIVERY_GRACE
+        return float(options.get("visibility_timeout", default))

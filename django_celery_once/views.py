@@ -25,9 +25,9 @@ def status(request: HttpRequest, token: str) -> HttpResponse:
     own = policy()
     if not own.may_see(request, found):
         raise PermissionDenied
-    url = own.get_result_url(request, found)
+    url, owns = own.get_result_url(request, found), own.owns_result(request, found)
     if request.get_preferred_type(["text/html", "application/json"]) == "application/json":
-        response: HttpResponse = JsonResponse(found.as_json(url))
+        response: HttpResponse = JsonResponse(found.as_json(url, own=owns))
     else:
         response = HttpResponse(fragment(request, found, url))
     add_never_cache_headers(response)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from datetime import UTC, datetime, tzinfo
 from typing import Any
@@ -23,11 +24,20 @@ def queued_seconds(timeout: float, options: Mapping[str, Any], timezone: tzinfo)
     message with ``expires`` is not waited for much longer than it lives. Times without a
     zone are in ``timezone``, the Celery app's, as for the worker.
     """
-    countdown = options.get("countdown")
-    wait = countdown if countdown else _seconds_until(options.get("eta"), timezone)
-    seconds = max(0.0, float(wait or 0.0)) + timeout
+    seconds = _seconds_to_begin(options, timezone) + timeout
     expires = _seconds_until(options.get("expires"), timezone)
     return seconds if expires is None else min(seconds, max(0.0, expires) + EXPIRY_GRACE)
+
+
+def begins_at(options: Mapping[str, Any], timezone: tzinfo) -> float:
+    """Return when a call with these options may begin, in epoch seconds; 0 where that is now."""
+    seconds = _seconds_to_begin(options, timezone)
+    return time.time() + seconds if seconds else 0.0
+
+
+def expired_seconds(seconds: float, expires: Any, timezone: tzinfo) -> float:
+    """Return how many of a lock's ``seconds`` are left when its message ``expires``."""
+    return max(0.0, seconds - max(0.0, _seconds_until(expires, timezone) or 0.0))
 
 
 def turn_seconds(run_seconds: float, visits: int) -> float:
@@ -39,6 +49,12 @@ def turn_seconds(run_seconds: float, visits: int) -> float:
     """
     pause = min(max(run_seconds / 4, TURN_SECONDS[0]), TURN_SECONDS[1])
     return pause * max(0.25, 0.8**visits)
+
+
+def _seconds_to_begin(options: Mapping[str, Any], timezone: tzinfo) -> float:
+    countdown = options.get("countdown")
+    wait = countdown if countdown else _seconds_until(options.get("eta"), timezone)
+    return max(0.0, float(wait or 0.0))
 
 
 def _seconds_until(moment: Any, timezone: tzinfo) -> float | None:

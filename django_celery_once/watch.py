@@ -9,7 +9,7 @@ from typing import Any
 from celery import signals
 from django.core import checks
 
-from django_celery_once import claims, registry
+from django_celery_once import abandoned, registry
 from django_celery_once.conf import conf
 from django_celery_once.locks import open_store
 
@@ -50,7 +50,7 @@ def _free_blocked() -> None:
     for alias in registry.users():
         try:
             for lock in open_store(alias).blocked():
-                claims.free_blocked(lock)
+                abandoned.free_blocked(lock)
         except Exception:
             # The worker's event loop must go on; the next round may have more luck.
             words = "Could not look for follow-ups of dead runs in cache %r"

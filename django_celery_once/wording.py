@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import math
+from datetime import UTC, datetime
 from enum import Enum
 from typing import TYPE_CHECKING
 
 from django.contrib.messages import INFO, WARNING
 from django.template.loader import render_to_string
 from django.utils import timezone
+from django.utils.formats import date_format
 from django.utils.functional import Promise
 from django.utils.safestring import SafeString
 from django.utils.text import capfirst
 from django.utils.translation import gettext, ngettext, pgettext
 from django.utils.translation import gettext_lazy as _
 
+from django_celery_once.audience import who
 from django_celery_once.exceptions import AlreadyQueued
 from django_celery_once.record import record
 from django_celery_once.requester import Requester
@@ -43,16 +46,13 @@ class Asker(Enum):
 
 
 def asker_of(duplicate: AlreadyQueued, request: HttpRequest | None) -> Asker:
-    """Return who asked first, as far as logins tell.
-
-    Of two requests without a login, the second is taken for a double click if it comes at
-    once; later it may be anybody's.
-    """
-    user_id = "" if request is None else Requester("web", request=request).user_id
-    first = duplicate.requested_by
-    if first == user_id and (user_id or seconds_since(duplicate) < JUST_NOW):
+    """Return who asked first, as far as logins tell, and the browsers of those without."""
+    known = Requester("web", request=request)
+    first, now = duplicate.requested_by, known.user_id
+    asked = who(first, duplicate.visitor)
+    if asked and asked == who(now, known.visitor):
         return Asker.SELF
-    return Asker.ANOTHER if first and user_id else Asker.UNKNOWN
+    return Asker.ANOTHER if first and now else Asker.UNKNOWN
 
 
 def seconds_since(duplicate: AlreadyQueued) -> float:
@@ -99,14 +99,22 @@ def ahead(seconds: float) -> str:
     return text % {"count": count}
 
 
+def at(moment: datetime) -> str:
+    """Return ``5:24 p.m.``, with the date unless it is today, in the current language and zone."""
+    local = timezone.localtime(moment)
+    today = local.date() == timezone.localtime(datetime.now(UTC)).date()
+    return date_format(local, "TIME_FORMAT" if today else "DATETIME_FORMAT")
+
+
 @record
 class Wording:
     """The sentences for people, each of which can be another.
 
     ``%(label)s`` is the thing that was asked for, ``%(ago)s`` since when ("4 minutes ago"),
-    ``%(ahead)s`` when it can be had again and ``%(name)s`` who else asked. A ``template`` is
-    rendered instead of all sentences about duplicates, with ``sentence``, ``label``, ``ago``,
-    ``ahead``, ``name``, ``asker`` (a name of ``Asker``) and ``duplicate``.
+    ``%(ahead)s`` when it can be had again, ``%(when)s`` for when it is planned and ``%(name)s``
+    who else asked. A ``template`` is rendered instead of all sentences about duplicates, with
+    ``sentence``, ``label``, ``ago``, ``ahead``, ``when``, ``name``, ``asker`` (a name of
+    ``Asker``) and ``duplicate``.
     """
 
     # Translators: %(label)s is a noun of any gender, without an article: "monthly report".
@@ -126,6 +134,21 @@ class Wording:
     kept: Words = _(
         "This %(label)s was already made (asked for %(ago)s). You can ask for it again %(ahead)s."
     )
+    # Nothing is queued yet, and maybe never is: this promises nothing.
+    reserved: Words = _(
+        "This %(label)s is being submitted right now. If nothing comes of that, please send it "
+        "again."
+    )
+    # Translators: %(when)s is "5:24 p.m." or "Dec. 1, 2026, 5:24 p.m.".
+    planned: Words = _(
+        "Your %(label)s is already planned (for %(when)s). You don't need to send it again."
+    )
+    planned_by_another: Words = _(
+        "%(name)s already asked for this %(ago)s; it is planned (for %(when)s)."
+    )
+    planned_by_unknown: Words = _(
+        "This %(label)s is already planned (for %(when)s). You don't need to send it again."
+    )
     unavailable: Words = _(
         "We couldn't confirm your request. Nothing was submitted; please try again."
     )
@@ -142,14 +165,16 @@ class Wording:
         seconds = seconds_since(duplicate)
         label = label or (duplicate.label if asker is Asker.SELF else "")
         kept = duplicate.phase == "kept"
+        begins = duplicate.begins if duplicate.phase == "planned" else None
         words = {
             # Translators: the %(label)s of the sentences, where nothing better is known.
             "label": label or pgettext("what somebody asked for", "request"),
             "ago": ago(seconds),
             "ahead": ahead(duplicate.countdown) if kept else "",
+            "when": "" if begins is None else at(begins),
             "name": name or gettext("A colleague"),
         }
-        chosen = self.kept if kept else self._choose(asker, seconds, bool(label))
+        chosen = self._of_phase(duplicate, asker) or self._choose(asker, seconds, bool(label))
         sentence = capfirst(str(chosen) % words)
         if not self.template:
             return sentence
@@ -159,6 +184,16 @@ class Wording:
     def lock_unavailable(self) -> str:
         """Return what to tell of an outage of the lock store."""
         return str(self.unavailable)
+
+    def _of_phase(self, duplicate: AlreadyQueued, asker: Asker) -> Words | None:
+        """Return what is told where no run is queued for now or under way."""
+        if duplicate.phase == "planned" and duplicate.begins is not None:
+            by_others = {
+                Asker.ANOTHER: self.planned_by_another,
+                Asker.UNKNOWN: self.planned_by_unknown,
+            }
+            return by_others.get(asker, self.planned)
+        return {"kept": self.kept, "reserved": self.reserved}.get(duplicate.phase)
 
     def _choose(self, asker: Asker, seconds: float, has_label: bool) -> Words:
         if asker is Asker.SELF:

@@ -101,9 +101,13 @@ def read(language: str) -> Catalog:
 
 def merge(language: str, texts: Mapping[Identity, Message]) -> PlainCatalog:
     """Return the catalogue of exactly these texts, with the translations that are there."""
-    known = {identity(message): message for message in read(language)}
+    old_one = read(language)
+    known = {identity(message): message for message in old_one}
     header = HEADER.format(name=LANGUAGES[language])
     merged = PlainCatalog(locale=language, fuzzy=False, header_comment=header)
+    # Babel's next version may count other plurals than the translations have.
+    merged._num_plurals = old_one.num_plurals  # type: ignore[assignment]
+    merged._plural_expr = old_one.plural_expr  # type: ignore[assignment]
     for each, text in texts.items():
         old = known.get(each)
         empty = ("",) * merged.num_plurals if text.pluralizable else ""

@@ -34,6 +34,12 @@ def django_redis(**options: Any) -> dict[str, Any]:
     return {"BACKEND": backend, "LOCATION": nowhere(), "OPTIONS": options}
 
 
+def django_valkey(**options: Any) -> dict[str, Any]:
+    """Return a django-valkey alias."""
+    location = nowhere().replace("redis://", "valkey://")
+    return {"BACKEND": "django_valkey.cache.ValkeyCache", "LOCATION": location, "OPTIONS": options}
+
+
 def core(backend: str, **more: Any) -> dict[str, Any]:
     """Return an alias of one of Django's own backends."""
     return {"BACKEND": f"{DJANGO_CORE}.{backend}", **more}

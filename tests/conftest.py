@@ -14,13 +14,19 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import django
+import django_valkey.base
 import pytest
 from celery import signals
 from django.conf import settings
+from django.core.cache import close_caches
+from django.core.signals import request_finished
 
+from tests import groups
 from tests.services import LEFT_OUT, SERVICES, need, required
 
 if TYPE_CHECKING:
+    from django.test import AsyncClient, Client
+
     from django_celery_once.signals import Rejection
 
 SETTINGS = "DJANGO_SETTINGS_MODULE"
@@ -30,6 +36,7 @@ if settings.configured:
 os.environ[SETTINGS] = "tests.settings"
 
 from testproject.redis_server import RedisServer  # noqa: E402
+from tests.browsers import known_again  # noqa: E402
 from tests.celery_app import app  # noqa: E402
 from tests.surroundings import Surroundings  # noqa: E402
 
@@ -37,9 +44,10 @@ SURROUNDINGS = Surroundings()
 SURROUNDINGS.start()
 django.setup()
 
-
-#: Parameters whose values may be tested in different processes (pytest-xdist).
-APART = ("any_broker", "mortal_broker", "guard")
+# django-valkey, once it is used, closes caches by a coroutine, which a response that ends within
+# an event loop can't call. Let the other tests have Django's own way.
+django_valkey.base.signals.request_finished.disconnect(django_valkey.base.close_async_caches)
+request_finished.connect(close_caches)
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -53,13 +61,9 @@ def pytest_configure() -> None:
     required()
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep the tests of a file in one process, or those of it that share what is slow to start."""
-    for item in items:
-        callspec = getattr(item, "callspec", None)
-        params = callspec.params if callspec else {}
-        shared = [str(params[name]) for name in APART if name in params]
-        item.add_marker(pytest.mark.xdist_group(" ".join([item.location[0], *shared])))
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """Let tests be grouped before pytest-xdist, which is there by now, looks for their groups."""
+    session.config.pluginmanager.register(groups)
 
 
 def pytest_unconfigure() -> None:
@@ -145,6 +149,18 @@ def rejections() -> Iterator[list[Rejection]]:
     duplicate_rejected.connect(note)
     yield seen
     duplicate_rejected.disconnect(note)
+
+
+@pytest.fixture
+def client(client: Client) -> Client:
+    """Return a browser that has seen a form: without a login, it is known by that one's cookie."""
+    return known_again(client)
+
+
+@pytest.fixture
+def async_client(async_client: AsyncClient) -> AsyncClient:
+    """Return such a browser for async views."""
+    return known_again(async_client)
 
 
 @pytest.fixture

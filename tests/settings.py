@@ -124,6 +124,11 @@ CACHES: dict[str, dict[str, Any]] = {
         "LOCATION": f"{REDIS_URL}/2",
         "OPTIONS": {"socket_connect_timeout": 2, "socket_timeout": 2},
     },
+    "locks_valkey": {
+        "BACKEND": "django_valkey.cache.ValkeyCache",
+        "LOCATION": f"{REDIS_URL}/3",
+        "OPTIONS": {"SOCKET_CONNECT_TIMEOUT": 2, "SOCKET_TIMEOUT": 2},
+    },
     "locks_db": {
         "BACKEND": "django.core.cache.backends.db.DatabaseCache",
         "LOCATION": "once_test_locks",

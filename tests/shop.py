@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 import re
-import subprocess
-import sys
 from pathlib import Path
+
+from tests import forks
 
 ROOT = Path(__file__).parent.parent
 
@@ -78,14 +78,6 @@ def run(folder: Path, *command: str, script: str = "", stderr: bool = False) -> 
         "DJANGO_SETTINGS_MODULE": "shop.settings",
         "PYTHONPATH": str(ROOT),  # where it is not installed
     }
-    done = subprocess.run(
-        [sys.executable, *command],
-        cwd=folder,
-        env=environment,
-        input=script,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = forks.run(*command, environment=environment, folder=folder, text=script)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stderr if stderr else done.stdout

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import socket
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from django.conf import settings
 from django.core.cache import DEFAULT_CACHE_ALIAS
+from django.core.cache.backends.base import BaseCache
 from django.test import override_settings
 
 from django_celery_once import checks
@@ -19,6 +21,7 @@ from tests.configurations import (
     NO_WAIT,
     core,
     django_redis,
+    django_valkey,
     found,
     ids,
     locks_in,
@@ -58,9 +61,16 @@ def test_e002_backend_that_can_not_be_imported() -> None:
         ]
 
 
-def test_e002_client_that_can_not_hold_locks() -> None:
-    """django-redis' ShardClient is refused by name."""
-    with locks_in(django_redis(CLIENT_CLASS="django_redis.client.ShardClient", **NO_WAIT)):
+@pytest.mark.parametrize(
+    "cache",
+    [
+        django_redis(CLIENT_CLASS="django_redis.client.ShardClient", **NO_WAIT),
+        django_valkey(CLIENT_CLASS="django_valkey.client.sharded.ShardClient", **NO_WAIT),
+    ],
+)
+def test_e002_client_that_can_not_hold_locks(cache: dict[str, Any]) -> None:
+    """A ShardClient is refused by name."""
+    with locks_in(cache):
         (message,) = found()
     assert message.id == "django_celery_once.E002"
     assert "ShardClient" in message.msg
@@ -72,10 +82,12 @@ def test_e002_client_that_can_not_hold_locks() -> None:
         core("locmem.LocMemCache"),
         core("dummy.DummyCache"),
         core("filebased.FileBasedCache", LOCATION=Path(tempfile.gettempdir(), "once-unused")),
+        {**django_valkey(), "BACKEND": "django_valkey.async_cache.cache.AsyncValkeyCache"},
     ],
 )
+@pytest.mark.filterwarnings("ignore:coroutine .* was never awaited")  # Django's close()
 def test_e003_cache_of_one_process(cache: dict[str, Any]) -> None:
-    """A cache that other processes do not see holds no locks."""
+    """A cache that other processes do not see, or whose answers are not awaited, holds no locks."""
     with locks_in(cache):
         (message,) = found()
     assert message.id == "django_celery_once.E003"
@@ -107,6 +119,7 @@ def test_w005_culling(options: dict[str, Any]) -> None:
     "cache",
     [
         django_redis(IGNORE_EXCEPTIONS=True, **NO_WAIT),
+        django_valkey(IGNORE_EXCEPTIONS=True, **NO_WAIT),
         core("memcached.PyMemcacheCache", LOCATION="127.0.0.1:1", OPTIONS={"ignore_exc": True}),
     ],
 )
@@ -143,18 +156,22 @@ def test_w007_redis_without_time_out(
     "cache",
     [
         django_redis(**NO_WAIT),
+        django_valkey(**NO_WAIT),
+        django_valkey(**NO_WAIT, CLIENT_CLASS="django_valkey.client.herd.HerdClient"),
         core("redis.RedisCache", LOCATION=nowhere(), OPTIONS={"socket_timeout": 1}),
+        core("memcached.PyMemcacheCache", LOCATION="127.0.0.1:1"),
     ],
 )
-def test_redis_with_time_out_is_fine(cache: dict[str, Any]) -> None:
-    """With a socket time-out, either Redis backend holds locks."""
+def test_a_shared_cache_with_time_out_is_fine(cache: dict[str, Any]) -> None:
+    """With a socket time-out, a Redis or Valkey backend holds locks, and so does Memcached."""
     with locks_in(cache):
         assert ids() == []
 
 
-def test_w008_locks_beside_the_application() -> None:
+@pytest.mark.parametrize("kind", [django_redis, django_valkey])
+def test_w008_locks_beside_the_application(kind: Callable[..., dict[str, Any]]) -> None:
     """Locks in the alias that the application clears are told."""
-    caches = {DEFAULT_CACHE_ALIAS: django_redis(**NO_WAIT)}
+    caches = {DEFAULT_CACHE_ALIAS: kind(**NO_WAIT)}
     with override_settings(CACHES=caches, DJANGO_CELERY_ONCE={}):
         assert ids() == ["W008"]
 
@@ -228,3 +245,28 @@ def test_an_unfit_cache_of_a_task() -> None:
     assert f"Point once['cache'] of {report.name} at" in (message.hint or "")
     with once(TASKS={report.name: {"cache": "default"}}):
         assert ids() == ["E003", "W008"]
+
+
+class Elsewhere(BaseCache):
+    """A cache of another library."""
+
+    def __init__(self, _location: str, params: dict[str, Any]) -> None:
+        super().__init__(params)
+
+
+@pytest.mark.parametrize(
+    ("cache", "library"),
+    [
+        (
+            {**django_valkey(), "BACKEND": "django_valkey.cluster_cache.cache.ClusterValkeyCache"},
+            "django_valkey",
+        ),
+        ({"BACKEND": f"{__name__}.Elsewhere"}, "tests"),
+    ],
+)
+def test_w019_a_cache_of_another_library(cache: dict[str, Any], library: str) -> None:
+    """A cache that is used as any other, whatever its server could do, is told."""
+    with locks_in(cache):
+        (message,) = found()
+    assert message.id == "django_celery_once.W019"
+    assert f" of {library}, which has no compare-and-delete" in message.msg

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from celery import Celery
 
 from django_celery_once.checks import predecessor
 from tests.configurations import celery_once, found, ids, once
@@ -94,8 +95,7 @@ def test_e017_a_default_timeout_that_can_not_be(value: object, words: str) -> No
 def test_a_celery_app_that_can_not_be_configured(monkeypatch: pytest.MonkeyPatch) -> None:
     """Leave it to W013."""
 
-    def fail() -> None:
-        raise ImportError("no module named shop")
-
-    monkeypatch.setattr(predecessor, "celery_conf", fail)
+    broken = Celery("broken", set_as_current=False)
+    broken.config_from_object("shop.nowhere")
+    monkeypatch.setattr(predecessor, "apps", lambda: [broken])
     assert ids() == []

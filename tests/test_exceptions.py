@@ -28,6 +28,8 @@ def full() -> AlreadyQueued:
         label="May report",
         requested_by="7",
         alias="locks",
+        begins=SINCE,
+        visitor="c" * 32,
     )
 
 
@@ -37,7 +39,7 @@ def test_pickle_keeps_every_field(protocol: int) -> None:
     again = pickle.loads(pickle.dumps(full(), protocol))  # noqa: S301
     assert type(again) is AlreadyQueued
     assert vars(again) == vars(full())
-    assert len(vars(again)) == 10
+    assert len(vars(again)) == 12
     assert str(again) == str(full())
 
 

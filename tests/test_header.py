@@ -9,6 +9,9 @@ import pytest
 
 from django_celery_once.header import NAME, Header, read_header
 
+#: Whose message it is.
+OF = {"id": "1", "task": "a"}
+
 
 @pytest.mark.parametrize(
     "header",
@@ -22,18 +25,19 @@ from django_celery_once.header import NAME, Header, read_header
 )
 def test_round_trip(header: Header) -> None:
     """A header comes back as it was sent, through JSON."""
-    message = json.loads(json.dumps({NAME: header.as_message()}))
+    message = json.loads(json.dumps({**OF, NAME: header.as_message("a", "1")}))
     assert read_header(message) == header
 
 
 def test_defaults_are_not_sent() -> None:
     """A message carries no more than it must."""
-    assert Header("once:a:b", "t0").as_message() == {"key": "once:a:b", "token": "t0"}
+    sent = Header("once:a:b", "t0").as_message("a", "1")
+    assert sent == {"id": "1", "task": "a", "key": "once:a:b", "token": "t0"}
 
 
 def test_a_forced_call_differs_from_no_header() -> None:
     """An empty header says "unguarded"; a missing one says nothing."""
-    assert read_header({NAME: Header().as_message()}) == Header()
+    assert read_header({**OF, NAME: Header().as_message("a", "1")}) == Header()
     assert read_header({"other": 1}) is None
 
 
@@ -45,5 +49,6 @@ def test_no_header(headers: dict[str, Any] | None) -> None:
 
 def test_fields_of_a_later_version_are_skipped() -> None:
     """An older worker reads what a newer caller sends."""
-    read = read_header({NAME: {"key": "once:a:b", "token": "t0", "colour": "red"}})
+    said = Header("once:a:b", "t0").as_message("a", "1")
+    read = read_header({**OF, NAME: {**said, "colour": "red"}})
     assert read == Header("once:a:b", "t0")

@@ -13,7 +13,7 @@ from tests.duplicates import Clock, count, queue_twice, refuse, send, stop_clock
 from tests.factories import make_lock
 from tests.sql import statements
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.database]
 
 
 @pytest.fixture

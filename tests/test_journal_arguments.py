@@ -14,10 +14,11 @@ from django.test import override_settings
 
 from django_celery_once import AlreadyQueued, QueueOnce
 from django_celery_once.binding import bind
+from django_celery_once.header import Header
 from django_celery_once.models import BlockedAttempt
 from django_celery_once.signals import Rejection, duplicate_rejected
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.database]
 
 
 @shared_task(base=QueueOnce, name="tests.arguments.send", once={"keys": ["email"]})
@@ -219,9 +220,9 @@ def test_revoked_at_its_start_with_a_key_of_its_own() -> None:
     with log_arguments("keys"):
         everything.apply_async(CALL[:2], once={"keys": ["month"]})
         key = everything.once_key(*CALL[:2])
-        headers = {"once": {"key": other_key(), "token": "t1"}}
+        header = Header(other_key(), "t1").as_message(everything.name, "late-1")
         assert key != other_key()
-        assert revoked(everything, list(CALL[:2]), headers=headers) == ""
+        assert revoked(everything, list(CALL[:2]), once=header) == ""
 
 
 def other_key() -> str:

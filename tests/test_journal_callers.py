@@ -29,7 +29,7 @@ from django_celery_once import AlreadyQueued
 from django_celery_once.models import BlockedAttempt
 from tests.duplicates import count, queue_twice, send
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.database]
 
 ROOT = Path(__file__).parent.parent
 MIDDLEWARE = "django_celery_once.middleware.AlreadyQueuedMiddleware"

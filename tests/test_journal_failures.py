@@ -17,7 +17,7 @@ from django_celery_once import AlreadyQueued, incidents, journal
 from django_celery_once.models import BlockedAttempt, BlockedDuplicate
 from tests.duplicates import Clock, queue_twice, refuse, stop_clock, tables
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.database]
 real_transactions = pytest.mark.django_db(transaction=True)
 
 

@@ -22,7 +22,7 @@ from django_celery_once.signals import run_ended
 from tests.duplicates import Clock, count, queue_twice, refuse, send, stop_clock, tables
 from tests.sql import statements
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.database]
 
 
 @pytest.fixture

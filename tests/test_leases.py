@@ -12,7 +12,7 @@ from django.test import override_settings
 
 from django_celery_once import leases
 from django_celery_once.leases import Lease
-from django_celery_once.locks import Lock, Phase, open_store
+from django_celery_once.locks import Lock, Phase, Start, open_store
 from testproject.redis_server import RedisServer
 from tests.locks.stores import lock, running
 from tests.outages import caches_at
@@ -155,4 +155,12 @@ def test_a_release_during_a_renewal_is_not_undone(monkeypatch: pytest.MonkeyPatc
     leases.hold(lease)
     assert released.wait(10)
     wait_until(lambda: store.inspect(lease.lock.key) is None, "the lock freed again")
+    assert losses.seen == []
+
+
+def test_a_lock_that_a_renewal_took_after_the_end_is_released() -> None:
+    """Leave no lock behind where a renewal was under way when its run ended."""
+    lease, losses = started(30)
+    leases._renewal._note(lease, Start.TAKEN)
+    assert open_store("locks").inspect(lease.lock.key) is None
     assert losses.seen == []

@@ -17,6 +17,7 @@ from django.test import AsyncClient, Client, RequestFactory
 from django_celery_once.middleware import AlreadyQueuedMiddleware
 from django_celery_once.models import BlockedAttempt, BlockedDuplicate
 from django_celery_once.requester import current
+from tests.browsers import known_again
 from tests.duplicates import count, refuse
 from tests.sql import statements
 
@@ -36,12 +37,12 @@ def _urls(settings: Any) -> None:
 
 def get_sync(path: str, accept: str = "*/*") -> Any:
     """Ask the WSGI handler."""
-    return Client().get(path, headers={"accept": accept})
+    return known_again(Client()).get(path, headers={"accept": accept})
 
 
 def get_async(path: str, accept: str = "*/*") -> Any:
     """Ask the ASGI handler."""
-    return run_async(AsyncClient().get(path, headers={"accept": accept}))
+    return run_async(known_again(AsyncClient()).get(path, headers={"accept": accept}))
 
 
 def run_async(asking: Awaitable[Any]) -> Any:
@@ -88,7 +89,8 @@ def test_a_problem_for_programs(get: Get, accept: str) -> None:
         "type": "about:blank",
         "title": "Conflict",
         "status": 409,
-        "detail": "Your request is already being prepared. You don't need to send it again.",
+        "detail": "This request is already being prepared (started just now). "
+        "You don't need to send it again.",
         "code": "already_queued",
     }
 

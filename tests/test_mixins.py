@@ -21,8 +21,9 @@ from tests import web
 pytestmark = pytest.mark.django_db
 
 EMAIL = {"email": "eva@example.com"}
-SENTENCE = "Your monthly report is already being prepared. You don't need to send it again."
-REQUEST = "Your request is already being prepared. You don't need to send it again."
+AGAIN = "is already being prepared (started just now). You don't need to send it again."
+#: A task queued by nobody: that is not the person's who asks again.
+SENTENCE, REQUEST = f"This monthly report {AGAIN}", f"This request {AGAIN}"
 
 
 @pytest.fixture(autouse=True)
@@ -188,7 +189,7 @@ def test_answers_can_be_overridden() -> None:
 
     with override("en"):
         words = View().get_already_queued_message(AlreadyQueued(5, task_id="id-1"))
-    assert words.startswith("Your invoice is already being prepared.")
+    assert words.startswith("This invoice is already being prepared (")
     assert words.endswith("(id-1)")
 
 
@@ -217,8 +218,13 @@ def post_to(view: Any, data: dict[str, str]) -> Any:
 def test_the_tasks_label_names_the_thing() -> None:
     """Use the words of the task where the view has none of its own."""
     view = ReportView()
+    view.request = RequestFactory().get("/")
+    view.request.user = User(pk=7)
+    duplicate = AlreadyQueued(5, label="May report", requested_by="7")
     words = "Your May report is already being prepared. You don't need to send it again."
-    assert view.get_already_queued_message(AlreadyQueued(5, label="May report")) == words
+    assert view.get_already_queued_message(duplicate) == words
+    stranger = AlreadyQueued(5, label="May report", requested_by="8")
+    assert "May" not in view.get_already_queued_message(stranger)
 
 
 def test_a_formset_is_shown_again() -> None:

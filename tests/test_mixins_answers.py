@@ -20,6 +20,7 @@ from django_celery_once import AlreadyQueued, LockUnavailable
 from django_celery_once.mixins import OnceViewMixin
 from django_celery_once.wording import Wording
 from tests import web
+from tests.browsers import known_again
 from tests.web import EmailForm, GroupForm, send
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -365,7 +366,7 @@ def test_any_view_is_undone(client: Client) -> None:
 
 def ask_async(path: str, times: int, user: User | None = None) -> list[Any]:
     async def run() -> list[Any]:
-        client = AsyncClient()
+        client = known_again(AsyncClient())
         if user is not None:
             await client.aforce_login(user)
         try:

@@ -16,7 +16,7 @@ from django_celery_once.signals import Rejection
 from tests.factories import NOON, make_lock, make_rejection
 from tests.sql import statements
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.database]
 
 
 def record(*rejections: Rejection, attempts: Sequence[Rejection] | None = None) -> None:

@@ -54,6 +54,7 @@ def refused_to(user: User) -> None:
     refuse(holder=holder, requester=Requester("web", request=request))
 
 
+@pytest.mark.database
 @pytest.mark.django_db(transaction=True, databases=["default", "locks"])
 @pytest.mark.usefixtures("_log_elsewhere")
 @pytest.mark.parametrize("in_the_admin", [False, True])
@@ -76,6 +77,7 @@ def test_deleting_a_user_whose_log_is_elsewhere(in_the_admin: bool) -> None:
     assert (incident.holder_user_id, attempt.user_id, attempt.requester) == (key, key, "eva")
 
 
+@pytest.mark.database
 @pytest.mark.django_db
 def test_deleting_many_users() -> None:
     """Querysets of users are deleted as well, and every row forgets its own."""

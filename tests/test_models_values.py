@@ -17,7 +17,7 @@ from django_celery_once.requester import Requester
 from django_celery_once.signals import Rejection
 from tests.factories import NOON, make_lock, make_rejection
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.database]
 
 
 def record(*rejections: Rejection, attempts: Sequence[Rejection] | None = None) -> None:

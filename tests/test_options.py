@@ -149,6 +149,10 @@ def test_did_you_mean() -> None:
         ([{"timeout": 5, "until": "expired"}, {"timeout": None}], "needs"),
         ([{"release_on_failure": True}], r"needs once\['until'\] = 'expired'"),
         ([{"until": "started", "release_on_failure": True}], "a failure frees the key anyway"),
+        ([{"until": "running", "on_duplicate": "reject"}], "none is a duplicate"),
+        ([{"until": "running"}, {"on_duplicate": "rerun"}], "none is a duplicate"),
+        ([{"until": "started", "on_duplicate": "rerun"}], "does not end with the run"),
+        ([{"until": "expired", "timeout": 5}, {"on_duplicate": "rerun"}], "leave out 'until'"),
     ],
 )
 def test_options_that_make_no_sense_together(layers: list[dict[str, Any]], words: str) -> None:

@@ -19,8 +19,8 @@ from django_celery_once.request import OnceRequest
 
 
 def test_celery_has_the_hooks_of_a_request() -> None:
-    """Call ``reject``, ``on_failure`` and ``on_timeout`` as ``OnceRequest`` expects."""
-    for name in ("reject", "on_failure", "on_timeout"):
+    """Call ``reject`` and ``on_failure`` as ``OnceRequest`` expects."""
+    for name in ("reject", "on_failure"):
         theirs = inspect.signature(getattr(Request, name))
         ours = inspect.signature(getattr(OnceRequest, name))
         assert list(ours.parameters) == list(theirs.parameters), f"Request.{name} has changed"

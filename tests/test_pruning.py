@@ -16,7 +16,7 @@ from django_celery_once.pruning import prune
 from tests.factories import make_lock, make_rejection
 from tests.sql import statements
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.database]
 
 BEGIN = datetime(2026, 1, 1, tzinfo=UTC)
 

@@ -22,7 +22,7 @@ README = (ROOT / "README.md").read_text()
 BLOCKS = python_blocks(README)
 SETTINGS, TASKS, VIEWS = BLOCKS["Install"]
 (CALL,) = BLOCKS["A duplicate"]
-CREATE_VIEW, FUNCTION_VIEW, REST = BLOCKS["In a view"]
+CREATE_VIEW, FUNCTION_VIEW, REST, NINJA = BLOCKS["In a view"]
 STATUS_URLS, STATUS_POLICY = BLOCKS["On the page"]
 (STATUS_PAGE,) = re.findall(r"```html\n(.*?)```", README, re.DOTALL)
 (RESERVING_VIEW,) = BLOCKS["In a transaction"]
@@ -83,6 +83,7 @@ from django.contrib.auth.models import User
 from django.test import Client
 from django_celery_once.models import BlockedDuplicate
 client = Client()
+client.cookies["csrftoken"] = "c" * 32  # as a form sets it
 for each in range(2):
     page = client.post("/", {"email": "ada@example.com", "month": "May"}, follow=True)
     print(page.status_code, page.content.decode())
@@ -93,6 +94,7 @@ from django.contrib.messages import get_messages
 from django.test import Client
 from reports.models import Order
 client = Client()
+client.cookies["csrftoken"] = "c" * 32  # as a form sets it
 for each in range(2):
     page = client.post("/order/", {"email": "ada@example.com"})
     print(page["Location"], *get_messages(page.wsgi_request))
@@ -114,6 +116,7 @@ except Exception as duplicate:
 REMINDERS = """
 from django.test import Client
 client = Client()
+client.cookies["csrftoken"] = "c" * 32  # as a form sets it
 for accept in ("text/html", "text/html", "application/json"):
     page = client.post("/remind/", headers={"accept": accept}, follow=True)
     print(page.status_code, page.content.decode())
@@ -213,6 +216,17 @@ def test_the_installation_works_as_written(shop: Path) -> None:
         "You don&#x27;t need to send it again.",
         "1",
     ]
+
+
+def test_the_handlers_for_ninja_work_as_written(shop: Path) -> None:
+    """Let django-ninja answer a duplicate."""
+    asked = "print(api.on_exception(RequestFactory().get('/'), AlreadyQueued(5)).status_code)"
+    imports = """
+from django.test import RequestFactory
+from django_celery_once import AlreadyQueued
+"""
+    told = run(shop, "manage.py", "shell", "--no-imports", script=f"{NINJA}{imports}{asked}\n")
+    assert told == "409\n"
 
 
 def test_several_servers_work_as_written(shop: Path) -> None:

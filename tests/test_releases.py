@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from django.test import override_settings
 
-from django_celery_once import AlreadyQueued, LockUnavailable, releases
-from django_celery_once.locks import open_store
+from django_celery_once import AlreadyQueued, LockUnavailable, follow_ups, releases
+from django_celery_once.locks import Lock, open_store
 from testproject.redis_server import RedisServer
 from tests.guarded_tasks import report
 from tests.locks.stores import lock
@@ -62,6 +64,26 @@ def test_a_lost_acquire_leaves_no_lock(server: RedisServer) -> None:
     while time.monotonic() < deadline:
         assert open_store("locks").inspect(mine.key) is None, "the lock came back"
         time.sleep(0.02)
+
+
+def test_a_command_that_comes_after_its_release_is_released(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Release once more: a lost command may be carried out after the first answer."""
+    mine, store, late = lock(), open_store("locks"), threading.Event()
+    release = follow_ups.release
+
+    def overtake(*args: Any, **options: Any) -> Lock | None:
+        last = release(*args, **options)
+        if not late.is_set():
+            store.acquire(mine, 60)
+            late.set()
+        return last
+
+    monkeypatch.setattr(follow_ups, "release", overtake)
+    releases.release_later(mine, 60)
+    assert late.wait(20)
+    wait_until(lambda: store.inspect(mine.key) is None, "the key free again")
 
 
 def test_another_ones_lock_is_left_alone(server: RedisServer) -> None:

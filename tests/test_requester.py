@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import importlib
 import sys
 from collections.abc import Iterator
 from contextlib import suppress
@@ -192,3 +193,16 @@ def test_what_is_known_needs_no_request() -> None:
     known = web(user, path="/reports/")
     assert known.known() == Known("web", str(user.pk), "eva", "/reports/", "")
     assert Requester("beat", name="beat").known() == Known("beat", "", "beat", "", "")
+
+
+@pytest.mark.parametrize(
+    ("words", "is_flower"),
+    [("-A site flower --port=5555", True), ("-A site worker", False), ("-A site beat", False)],
+)
+def test_flower_is_told_from_celerys_other_programs(
+    words: str, is_flower: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They load it, too, as one of their commands."""
+    importlib.import_module("flower.app")
+    monkeypatch.setattr(sys, "argv", ["celery", *words.split()])
+    assert requester.is_flower() is is_flower

@@ -16,7 +16,7 @@ from django.test import override_settings
 from kombu.exceptions import OperationalError
 
 from django_celery_once import AlreadyQueued, LockUnavailable, QueueOnce
-from django_celery_once.header import read_header
+from django_celery_once.header import Header, read_header
 from django_celery_once.locks import Lock, Phase, open_store
 from django_celery_once.models import BlockedDuplicate
 from django_celery_once.reservations import Reservation
@@ -89,7 +89,7 @@ def test_a_reservation_holds_the_key(alias: str, rejections: list[Rejection]) ->
         with pytest.raises(AlreadyQueued):
             labelled.reserve("a")
     assert (raised.value.phase, raised.value.task_id) == ("reserved", reservation.task_id)
-    assert "is already queued as task" in str(raised.value)
+    assert "is queued only if its caller's transaction commits" in str(raised.value)
     assert [each.policy for each in rejections] == ["raise", "raise"]
 
 
@@ -236,7 +236,7 @@ def test_force_reserves_nothing(published: Headers) -> None:
     report.delay("a")
     with report.reserve_with(("a",), once={"force": True}) as reservation:
         assert reservation.delay("a").id == reservation.task_id
-    assert published[-1]["once"] == {}
+    assert read_header(published[-1]) == Header()
 
 
 @override_settings(DJANGO_CELERY_ONCE={"CACHE": "locks", "ENABLED": False})

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import re
+import time
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 from celery.app.backends import by_url
 from celery.result import AsyncResult
-from django.contrib.auth.models import AnonymousUser, User
+from django.contrib.auth.models import AnonymousUser
 from django.core import signing
 from django.db import transaction
 from django.http import HttpRequest
@@ -88,6 +90,30 @@ def test_a_call_that_follows_another(store: LockStore) -> None:
     store.acquire(following, 600, follow=True)
     status = find_out(Reference(following.owner, following.key))
     assert (status.state, status.lock and status.lock.owner) == (State.QUEUED, following.owner)
+
+
+@pytest.mark.parametrize(
+    ("result", "state", "words"),
+    [
+        ("", State.PLANNED, r"Planned \(for .*2030.*\)\."),
+        ("RETRY", State.RETRYING, r"Waiting for another try \(at .*2030.*\)\."),
+    ],
+)
+def test_a_call_whose_time_has_not_come(
+    store: LockStore, result: str, state: State, words: str
+) -> None:
+    """It says for when, in words that stay the same; then it waits for its turn."""
+    begins = datetime(2030, 5, 1, 12, tzinfo=UTC)
+    planned = take(store, begins=begins.timestamp())
+    if result:
+        finish(planned.owner, result, ValueError("no"))
+    status = find_out(Reference(planned.owner, planned.key))
+    assert (status.state, status.finished, status.begins) == (state, False, begins)
+    assert re.fullmatch(words, status.sentence)
+    assert status.as_json("")["begins"] == "2030-05-01T12:00:00+00:00"
+    store.force_release(planned.key)
+    due = take(store, begins=time.time() - 1)
+    assert find_out(Reference(due.owner, due.key)).state is State.QUEUED
 
 
 def test_a_run_of_some_minutes(store: LockStore) -> None:
@@ -199,12 +225,15 @@ def test_what_may_be_followed(store: LockStore) -> None:
 
 @pytest.mark.django_db(transaction=True)
 def test_a_call_that_waits_for_its_commit() -> None:
-    """It is told as queued, which it will be."""
+    """Nobody is told of a run that is not queued yet, and may never be."""
     with transaction.atomic():
         result = report.delay_on_commit("a")
         reference = Reference.of(result)
         assert reference == Reference(result.id, report.once_key("a"), cache="locks")
-        assert find_out(reference).state is State.QUEUED
+        status = find_out(reference)
+        assert (status.state, status.finished) == (State.RESERVED, False)
+        assert status.sentence == "Being submitted."
+    assert find_out(reference).state is State.QUEUED
 
 
 def test_a_reference_travels_signed() -> None:
@@ -222,29 +251,6 @@ def request_of(user: Any) -> HttpRequest:
     request = RequestFactory().get("/")
     request.user = user
     return request
-
-
-def test_who_may_see(store: LockStore) -> None:
-    """By default the one who asked, and staff."""
-    eva, ida = User.objects.create_user("eva"), User.objects.create_user("ida")
-    clerk = User.objects.create_user("clerk", is_staff=True)
-    taken = take(store, requester=str(eva.pk))
-    status = find_out(Reference(taken.owner, taken.key, user_id=str(ida.pk)))
-    seen = [policy().may_see(request_of(each), status) for each in (eva, clerk, ida)]
-    assert seen == [True, True, False]
-    assert not policy().may_see(request_of(AnonymousUser()), status)
-    store.release(taken)
-    ended = find_out(Reference(taken.owner, taken.key, user_id=str(eva.pk)))
-    seen = [policy().may_see(request_of(each), ended) for each in (eva, clerk, ida)]
-    assert seen == [True, True, False]
-
-
-def test_where_nobody_logs_in(store: LockStore) -> None:
-    """A visitor may follow what a visitor asked for."""
-    taken = take(store, requester="")
-    status = find_out(Reference(taken.owner, taken.key))
-    assert policy().may_see(request_of(AnonymousUser()), status)
-    assert policy().may_see(RequestFactory().get("/"), status)
 
 
 def test_a_policy_of_the_project() -> None:

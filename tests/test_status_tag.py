@@ -101,6 +101,7 @@ def test_a_program_gets_json(client: Client, store: LockStore) -> None:
         "state": "queued",
         "finished": False,
         "sentence": "Waiting for its turn.",
+        "begins": None,
         "task_id": lock.owner,
         "result_url": "",
     }
@@ -120,11 +121,11 @@ def test_only_for_whoever_the_page_was_made_for(client: Client, store: LockStore
     assert render("{% once_status key=key %}", ida, key=taken.key) == ""
 
 
-def test_nothing_is_shown_to_another(store: LockStore) -> None:
-    """Not even that there is something."""
-    taken = take(store, requester="7")
-    ida = User.objects.create_user("ida")
-    assert render("{% once_status call key %}", ida, call=taken.owner, key=taken.key) == ""
+def test_a_policy_may_open_it(store: LockStore) -> None:
+    """A bare key shows nobody's call to another, unless the project says so."""
+    eva, ida = User.objects.create_user("eva"), User.objects.create_user("ida")
+    taken = take(store, requester=str(eva.pk))
+    assert render("{% once_status key=key %}", ida, key=taken.key) == ""
     with once(STATUS_POLICY="tests.test_status.Everybody"):
         assert "once-status" in render("{% once_status key=key %}", ida, key=taken.key)
 

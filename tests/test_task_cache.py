@@ -72,15 +72,15 @@ def test_the_default_is_not_sent(published: list[dict[str, Any]]) -> None:
     """Headers are as ever where the cache is the setting's, also if a task names that."""
     with once(TASKS={report.name: {"cache": "locks"}}):
         report.delay("a")
-    assert set(published[0][NAME]) == {"key", "token"}
+    assert set(published[0][NAME]) == {"id", "task", "key", "token", "name"}
 
 
 def test_an_earlier_callers_header_is_read() -> None:
     """A message without the field has its lock in the setting's cache."""
-    header = read_header({NAME: {"key": "once:a:b", "token": "t0"}})
-    assert header is not None
-    assert claims.alias_of(header) == "locks"
-    assert read_header({NAME: Header(cache=OTHER).as_message()}) == Header(cache=OTHER)
+    for header, alias in ((Header("once:a:b", "t0"), "locks"), (Header(cache=OTHER), OTHER)):
+        read = read_header({"id": "1", "task": "a", NAME: header.as_message("a", "1")})
+        assert read == header
+        assert claims.alias_of(header) == alias
 
 
 def test_not_for_one_call() -> None:
@@ -117,7 +117,7 @@ def test_a_reservation_stays_where_it_is() -> None:
     assert under(OTHER) is None
     with transaction.atomic():
         result = report.delay_on_commit("a")
-        assert find_out(Reference.of(result)).state is State.QUEUED
+        assert find_out(Reference.of(result)).state is State.RESERVED
     with report.reserve("b") as reservation:
         reservation.delay("b")
     queued = under(OTHER, report, "b")
@@ -171,7 +171,7 @@ def test_a_retry_stays_in_the_cache_of_its_message(published: list[dict[str, Any
 def test_a_retry_where_the_alias_is_missing(published: list[dict[str, Any]], caplog: Any) -> None:
     """Nothing is lost: the next run finds its lock where that is known."""
     header = Header("once:tests.task.report:k", "t0", cache="gone")
-    headers = {NAME: header.as_message()}
+    headers = {NAME: header.as_message(report.name, "x")}
     report.apply_async(("a",), task_id="x", headers=headers, retries=1)
     sent = read_header(published[0])
     assert sent is not None
@@ -185,7 +185,8 @@ def test_an_ending_where_the_alias_is_missing(caplog: pytest.LogCaptureFixture) 
     endings.release(report, "x", header, Outcome.REVOKED)
     endings.shorten("x", header, 1)
     assert caplog.text.count("in 'gone', which is not in CACHES") == 2
-    assert endings.mark_run(report, {NAME: header.as_message()}) is None
+    message = {"id": "x", "task": report.name, NAME: header.as_message(report.name, "x")}
+    assert endings.mark_run(report, message) is None
 
 
 def test_one_store_that_is_away_delays_no_release_in_another(
@@ -283,8 +284,9 @@ def test_a_run_where_the_alias_is_missing(
     headers: dict[str, str], caplog: pytest.LogCaptureFixture
 ) -> None:
     """It runs without a lock, and the log names the alias."""
-    once_header: Any = {"key": report.once_key("a"), "token": "t0", **headers}
-    ran = report.apply(("a",), headers={NAME: once_header})
+    header = Header(report.once_key("a"), "t0").as_message(report.name, "x")
+    given: Any = {NAME: {**header, **headers}}
+    ran = report.apply(("a",), task_id="x", headers=given)
     assert ran.get() == "a May"
     assert "has its lock in cache 'gone', which is not in this worker's CACHES" in caplog.text
     assert under("locks") is None

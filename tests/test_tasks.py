@@ -12,7 +12,7 @@ from django_celery_once import tasks
 from django_celery_once.models import BlockedDuplicate
 from tests.factories import make_lock, make_rejection
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.database]
 
 
 def seed(*days: float) -> None:

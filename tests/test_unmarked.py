@@ -13,7 +13,7 @@ from tests.unmarked import in_module, in_template, pieced_together
 #: Modules whose words are read in the browser. All others speak to developers, in English.
 FACING_PEOPLE = [
     "admin",
-    "actions.py",
+    "admin_answers.py",
     "answers.py",
     "apps.py",
     "contrib",

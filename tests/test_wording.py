@@ -8,12 +8,14 @@ from typing import Any
 import pytest
 from django.contrib.auth.models import AnonymousUser, User
 from django.contrib.messages import INFO, WARNING
+from django.contrib.sessions.backends.signed_cookies import SessionStore
 from django.http import HttpRequest
 from django.test import RequestFactory
-from django.utils import translation
+from django.utils import timezone, translation
 from django.utils.translation import gettext_lazy
 
 from django_celery_once import AlreadyQueued
+from django_celery_once.requester import Requester
 from django_celery_once.wording import (
     STANDARD,
     Asker,
@@ -55,15 +57,30 @@ def request_of(pk: int | None) -> HttpRequest:
         ("7", 8, 0, Asker.ANOTHER),
         ("7", 8, 3600, Asker.ANOTHER),
         ("7", 77, 0, Asker.ANOTHER),
-        ("", None, 9, Asker.SELF),
-        ("", None, 11, Asker.UNKNOWN),
+        ("", None, 0, Asker.UNKNOWN),
         ("7", None, 0, Asker.UNKNOWN),
         ("", 7, 0, Asker.UNKNOWN),
     ],
 )
 def test_who_asked_first(by: str, user: int | None, seconds: float, expected: Asker) -> None:
-    """Compare logins; without any, only a double click is one's own."""
+    """Compare logins; without any, nobody is known."""
     assert asker_of(duplicate(seconds, by), request_of(user)) is expected
+
+
+@pytest.mark.parametrize("by", ["session", "cookie of a form"])
+def test_visitors_are_known_by_their_browser(by: str) -> None:
+    """Two who are not logged in are two people, unless they come with one session."""
+    first, second, stranger, nobody = (request_of(None) for _each in range(4))
+    for request, key in ((first, "a"), (second, "a"), (stranger, "b")):
+        if by == "session":
+            request.session = SessionStore(key * 32)
+        else:
+            request.COOKIES["csrftoken"] = key * 32
+    visitor = Requester("web", request=first).visitor
+    asked = AlreadyQueued(30, since=datetime.now(UTC), visitor=visitor)
+    askers = [asker_of(asked, each) for each in (second, stranger, nobody, request_of(7))]
+    assert askers == [Asker.SELF, *[Asker.UNKNOWN] * 3]
+    assert asker_of(duplicate(), second) is Asker.UNKNOWN
 
 
 def test_a_request_without_users_is_nobodys() -> None:
@@ -198,6 +215,40 @@ def test_a_template_can_take_the_place_of_the_sentences() -> None:
 def test_when_it_can_be_had_again(left: float, expected: str) -> None:
     """Rounded up: nobody is to come too early."""
     assert ahead(left) == expected
+
+
+@pytest.mark.parametrize("asker", Asker)
+def test_what_is_reserved(asker: Asker) -> None:
+    """Nothing is promised: it may be rolled back."""
+    reserved = AlreadyQueued(50, phase="reserved", since=datetime.now(UTC))
+    assert STANDARD.already_queued(reserved, asker, label=LABEL) == (
+        "This monthly report is being submitted right now. If nothing comes of that, please send "
+        "it again."
+    )
+
+
+@pytest.mark.parametrize(
+    ("asker", "words"),
+    [
+        (Asker.SELF, f"Your monthly report is already planned (for {{}}). {AGAIN}"),
+        (
+            Asker.ANOTHER,
+            "A colleague already asked for this 5 hours ago; it is planned (for {}).",
+        ),
+        (Asker.UNKNOWN, f"This monthly report is already planned (for {{}}). {AGAIN}"),
+    ],
+)
+@pytest.mark.parametrize("today", [True, False])
+def test_what_is_planned(asker: Asker, words: str, today: bool) -> None:
+    """Nobody prepares it before its time, which is told in the zone of the reader."""
+    now = datetime.now(UTC)
+    begins = now.replace(hour=23, minute=30) if today else datetime(2030, 5, 1, 21, 30, tzinfo=UTC)
+    planned = AlreadyQueued(
+        90000, phase="planned", since=now - timedelta(hours=5), label="x", begins=begins
+    )
+    with timezone.override(UTC):
+        told = STANDARD.already_queued(planned, asker, label=LABEL)
+    assert told == words.format("11:30 p.m." if today else "May 1, 2030, 9:30 p.m.")
 
 
 @pytest.mark.parametrize("asker", Asker)

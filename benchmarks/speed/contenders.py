@@ -187,7 +187,7 @@ def telling(app: Celery) -> Contender:
             task_id, key = uuid(), key_of(self.name, f"{args}{kwargs}")
             now = f"{time.time():.3f}"
             fields = ("owner", task_id, "token", task_id, "phase", "queued", "since", now)
-            words = (milliseconds, "", "", task_id, task_id, 1, "", "", now, *fields)
+            words = (milliseconds, "", "", task_id, task_id, 1, "", "", now, "", 0, *fields)
             found = wire.run(client, scripts.ACQUIRE, key, words)
             if found is not None:
                 raise Held(json.loads(found))
@@ -199,12 +199,12 @@ def telling(app: Celery) -> Contender:
             return str((self.request.headers or {})["key"])
 
         def before_start(self, task_id: str, args: Any, kwargs: Any) -> None:
-            words = (60_000, "start", task_id, task_id, task_id, "", "", "", "")
-            wire.run(client, scripts.START, self.key, words)
+            words = (60_000, "start", task_id, task_id, task_id, "", "", "", "", "")
+            wire.run(client, scripts.START, self.key, words, f"{self.key}:ended:{task_id}")
 
         def after_return(self, status: Any, retval: Any, task_id: str, *_: Any) -> None:
-            words = (task_id, task_id, uuid())
-            json.loads(wire.run(client, scripts.RELEASE, self.key, words))
+            words, end = (task_id, task_id, uuid(), "", 0), f"{self.key}:ended:{task_id}"
+            json.loads(wire.run(client, scripts.RELEASE, self.key, words, end))
 
     return Contender(TELLING, _task(app, "telling", base=Telling), (Held,))
 

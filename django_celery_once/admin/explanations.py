@@ -131,6 +131,11 @@ def _of_lock(standing: Standing, lock: Lock, since: str) -> str:
             "The request of %(since)s waits for its transaction to commit, and is queued then. Its "
             "lock is freed in %(left)s at the latest."
         )
+    elif standing is Standing.PLANNED:
+        text = _(
+            "Nothing to do but wait: the request of %(since)s is planned for %(begins)s. Unless a "
+            "worker begins with it then, its lock is freed in %(left)s."
+        )
     elif standing is Standing.QUEUED:
         text = _(
             "Wait: the request of %(since)s is queued for a worker, for its time or for another "
@@ -157,6 +162,7 @@ def _of_lock(standing: Standing, lock: Lock, since: str) -> str:
         "since": since,
         "worker": lock.worker or _("a worker"),
         "started": in_a_sentence(from_epoch(lock.started)),
+        "begins": in_a_sentence(from_epoch(lock.begins)),
         "left": duration(lock.remaining),
         "silence": duration(lock.silence),
     }

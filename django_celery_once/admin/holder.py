@@ -29,6 +29,8 @@ class Standing(Enum):
     ENDED = auto()
     RESERVED = auto()
     """It waits for its transaction to commit."""
+    PLANNED = auto()
+    """It is queued for a time to come."""
     QUEUED = auto()
     RUNNING = auto()
     SILENT = auto()
@@ -62,7 +64,7 @@ def look_up(incident: BlockedDuplicate) -> Holder:
         return Holder(Standing.GONE)
     if lock.phase is Phase.RUNNING:
         return Holder(Standing.RUNNING if live.is_living(lock) else Standing.SILENT, lock)
-    return Holder(Standing[lock.phase.name], lock)
+    return Holder(Standing[lock.phase_now.name], lock)
 
 
 def holder_name(incident: BlockedDuplicate) -> str:

@@ -41,6 +41,12 @@ class Holding:
         return to_the_second(from_epoch(started)) if started else ""
 
     @property
+    def begins(self) -> str:
+        """Return when the run may begin, or nothing where no time was set."""
+        begins = self.lock.begins
+        return to_the_second(from_epoch(begins)) if begins else ""
+
+    @property
     def age(self) -> str:
         """Return how long the lock has been held."""
         return duration(time.time() - self.lock.since)
@@ -60,12 +66,13 @@ class Holding:
         """Return where the task stands."""
         words = {
             Phase.RESERVED: gettext("reserved"),
+            Phase.PLANNED: gettext("planned for %(moment)s") % {"moment": self.begins},
             Phase.QUEUED: gettext("queued"),
             Phase.RUNNING: gettext("running"),
             Phase.KEPT: gettext("ended, kept until its time is up"),
         }
-        phase = words[self.lock.phase]
-        if self.lock.follow_up is None:
+        phase = words[self.lock.phase_now]
+        if self.lock.follow_up is None or self.lock.follow_up.instead:
             return phase
         return gettext("%(phase)s; one run more follows") % {"phase": phase}
 

@@ -80,6 +80,7 @@ def _of_end(incident: BlockedDuplicate, holder: Holder) -> Event:
 def _of_standing(standing: Standing) -> str:
     return {
         Standing.RESERVED: _("reserved until its transaction commits"),
+        Standing.PLANNED: _("planned for a time to come"),
         Standing.QUEUED: _("queued"),
         Standing.RUNNING: _("running"),
         Standing.SILENT: _("running, but its worker gives no sign of life"),

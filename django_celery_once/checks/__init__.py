@@ -42,6 +42,7 @@ CHECKS: list[Callable[..., list[Message]]] = [
             caches.check_alias,
             caches.check_shared,
             caches.check_database_cache,
+            caches.check_known,
             caches.check_culling,
             caches.check_hidden_outages,
             caches.check_socket_timeouts,

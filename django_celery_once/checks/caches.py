@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import inspect
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -92,15 +93,20 @@ UNFIT = {
 def check_shared(alias: str) -> Iterator[Message]:
     """E003: a lock cache is not shared by all processes, or keeps nothing."""
     cache = _lock_cache(alias)
-    for kind, why in UNFIT.items():
-        if isinstance(cache, kind):
-            yield message(
-                checks.Error,
-                "E003",
-                f"CACHES[{alias!r}] is a {type(cache).__name__}, which {why}.",
-                f"Point {_where(alias)} at a Redis cache; in settings for tests, "
-                "add 'django_celery_once.E003' to SILENCED_SYSTEM_CHECKS.",
-            )
+    if why := _why_unfit(cache):
+        yield message(
+            checks.Error,
+            "E003",
+            f"CACHES[{alias!r}] is a {type(cache).__name__}, which {why}.",
+            f"Point {_where(alias)} at a Redis cache; in settings for tests, "
+            "add 'django_celery_once.E003' to SILENCED_SYSTEM_CHECKS.",
+        )
+
+
+def _why_unfit(cache: BaseCache | None) -> str:
+    if inspect.iscoroutinefunction(getattr(cache, "add", None)):
+        return "answers with coroutines, which nobody awaits here"
+    return next((why for kind, why in UNFIT.items() if isinstance(cache, kind)), "")
 
 
 @_for_each_alias
@@ -126,6 +132,29 @@ def check_database_cache(alias: str) -> Iterator[Message]:
             "ATOMIC_REQUESTS: nobody sees a lock before the request ends.",
             f"Set ATOMIC_REQUESTS to False in DATABASES[{database!r}].",
         )
+
+
+@_for_each_alias
+def check_known(alias: str) -> Iterator[Message]:
+    """W019: a cache of another library is used as any cache, whatever its server could do."""
+    cache = _lock_cache(alias)
+    if cache is None or RedisStore.serves(cache) or _is_of_django(type(cache)) or _why_unfit(cache):
+        return
+    kind = type(cache)
+    yield message(
+        checks.Warning,
+        "W019",
+        f"CACHES[{alias!r}] is a {kind.__name__} of {kind.__module__.partition('.')[0]}, which has "
+        "no compare-and-delete here and can't be listed: a run that lost its lock may free its "
+        "successor's.",
+        f"Point {_where(alias)} at Redis or Valkey, by django_redis.cache.RedisCache, "
+        "django_valkey.cache.ValkeyCache or Django's RedisCache.",
+    )
+
+
+def _is_of_django(kind: type) -> bool:
+    ours = [each for each in kind.__mro__ if each is not BaseCache]
+    return any(each.__module__.startswith("django.core.cache.backends.") for each in ours)
 
 
 @_for_each_alias

@@ -8,6 +8,7 @@ from typing import Any
 from django.core import checks
 from django.core.exceptions import ImproperlyConfigured
 
+from django_celery_once.celery_apps import apps
 from django_celery_once.checks.messages import Message, message
 from django_celery_once.conf import NAME, conf
 from django_celery_once.predecessor import (
@@ -17,7 +18,6 @@ from django_celery_once.predecessor import (
     inherited_timeout,
     settings_of,
 )
-from django_celery_once.task import celery_conf
 
 _CACHE = f"a cache in CACHES, named in {NAME}['CACHE']"
 _TIMEOUT = f"{NAME}['TIMEOUT']"
@@ -36,10 +36,13 @@ INSTEAD = {
 
 def check_celery_once(**_kwargs: Any) -> Iterator[Message]:
     """W016: the Celery app is still configured for celery-once."""
-    celery = _celery_conf()
-    left = _left_keys(celery)
-    if not left:
-        return
+    for celery in _celery_confs():
+        left = _left_keys(celery)
+        if left:
+            yield _left(celery, left)
+
+
+def _left(celery: Mapping[str, Any], left: list[str]) -> Message:
     counts = _inherited(celery)
     idle = [key for key in left if counts is None or key != DEFAULT_TIMEOUT]
     told = []
@@ -47,7 +50,7 @@ def check_celery_once(**_kwargs: Any) -> Iterator[Message]:
         told.append(f"its {DEFAULT_TIMEOUT} ({counts:g}) counts, since {_TIMEOUT} is missing")
     if idle:
         told.append(f"without effect: {', '.join(idle)}")
-    yield message(
+    return message(
         checks.Warning,
         "W016",
         f"The Celery app has the setting {ONCE} of celery-once; {'; '.join(told)}.",
@@ -59,19 +62,20 @@ def check_default_timeout(**_kwargs: Any) -> Iterator[Message]:
     """E017: celery-once's default_timeout would count, but can't be used."""
     if conf.has("TIMEOUT"):
         return
-    try:
-        inherited_timeout(_celery_conf())
-    except ImproperlyConfigured as error:
-        yield message(checks.Error, "E017", f"{error}.", f"{_TIMEOUT} is in seconds.")
+    for celery in _celery_confs():
+        try:
+            inherited_timeout(celery)
+        except ImproperlyConfigured as error:
+            yield message(checks.Error, "E017", f"{error}.", f"{_TIMEOUT} is in seconds.")
 
 
-def _celery_conf() -> Mapping[str, Any]:
-    try:
-        found = celery_conf()
-        found.get(ONCE)  # reads it, where nothing has yet
-    except Exception:
-        return {}  # W013 says so
-    return found
+def _celery_confs() -> Iterator[Mapping[str, Any]]:
+    for app in apps():
+        try:
+            app.conf.get(ONCE)  # reads it, where nothing has yet
+        except Exception:  # noqa: S112
+            continue  # W013 says so
+        yield app.conf
 
 
 def _inherited(celery: Mapping[str, Any]) -> float | None:

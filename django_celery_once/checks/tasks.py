@@ -13,7 +13,7 @@ from django_celery_once.checks.messages import Message, message
 from django_celery_once.conf import conf
 from django_celery_once.definition import broken, definition_errors
 from django_celery_once.options import did_you_mean
-from django_celery_once.registry import import_tasks, known_tasks
+from django_celery_once.registry import import_tasks, known_tasks, replaced_hooks
 from django_celery_once.task import QueueOnce
 
 
@@ -37,7 +37,19 @@ def check_tasks(**_kwargs: Any) -> Iterator[Message]:
     tasks = known_tasks()
     for task in tasks:
         yield from _check_task_settings(task)
+        yield from _check_hooks(task)
     yield from _check_names({task.name for task in tasks})
+
+
+def _check_hooks(task: QueueOnce) -> Iterator[Message]:
+    """E018: what takes a task's lock, or sees that a run died, is replaced."""
+    for where, name in replaced_hooks(task):
+        yield message(
+            checks.Error,
+            "E018",
+            f"{where} sets {name!r} of {task.name}, which replaces what its lock needs.",
+            f"Override {name!r} in a base class, on top of QueueOnce's own.",
+        )
 
 
 def _check_names(names: set[str]) -> Iterator[Message]:

@@ -10,12 +10,21 @@ from django.core.exceptions import ImproperlyConfigured
 
 from django_celery_once import registry
 from django_celery_once.conf import conf
-from django_celery_once.doctor import neighbours, processes, project, server, store
+from django_celery_once.doctor import (
+    neighbours,
+    processes,
+    project,
+    rights,
+    server,
+    store,
+    waiting,
+)
 from django_celery_once.doctor.findings import Finding, not_examined, ok, wrong
 from django_celery_once.exceptions import LockUnavailable
 from django_celery_once.keys import key_prefix
 from django_celery_once.locks import LockStore, open_store
 from django_celery_once.locks.redis import RedisStore
+from django_celery_once.locks.rights import refuses
 
 #: Keys to look at, of which a Redis Cluster has some elsewhere for a client that knows of none.
 KEYS = 20
@@ -28,6 +37,9 @@ CLUSTER_ADVICE = (
     "'django_celery_once.locks.cluster.ClusterConnectionFactory'."
 )
 
+SERVER_ADVICE = "Look at the cache's server and at the network."
+RIGHTS_ADVICE = "Grant the server's user what 'permissions' says."
+LOGIN_ADVICE = "Correct the user and the password that the alias gives the server."
 Examination = Callable[[], Finding | Iterable[Finding]]
 
 ON_STORES: dict[str, Callable[[LockStore], Finding]] = {
@@ -46,6 +58,7 @@ ON_PROJECTS: dict[str, Examination] = {
     "middleware": project.examine_middleware,
     "migrations": project.examine_migrations,
     "pruning": project.examine_prune,
+    "waiting calls": waiting.examine_waiting,
 }
 
 
@@ -87,16 +100,28 @@ def _examine_store(alias: str) -> Iterator[tuple[str, Finding]]:
         for number in range(KEYS):
             opened.inspect(f"{key_prefix('once_doctor')}{number}")
     except (LockUnavailable, ImproperlyConfigured) as error:
-        moved = type(error.__cause__).__name__ == "MovedError" or "MOVED" in str(error)
-        advice = CLUSTER_ADVICE if moved else ADVICE
-        yield "lock store", wrong(str(error), advice)
+        yield "lock store", wrong(str(error), _advice(error, ADVICE))
+        if refuses(str(error)):
+            yield from _run("permissions", partial(rights.examine_rights, opened))
+        else:
+            yield "permissions", not_examined("The lock store does not answer.")
         for name in (*ON_STORES, *ON_SERVERS):
             yield name, not_examined("The lock store does not answer.")
         return
     yield "lock store", ok(f"CACHES[{opened.alias!r}] answers.")
+    yield from _run("permissions", partial(rights.examine_rights, opened))
     for name, examination in ON_STORES.items():
         yield from _run(name, partial(examination, opened))
     yield from _examine_server(opened)
+
+
+def _advice(error: Exception, otherwise: str) -> str:
+    cause = type(error.__cause__).__name__
+    if cause == "MovedError" or "MOVED" in str(error):
+        return CLUSTER_ADVICE
+    if cause == "AuthenticationError":
+        return LOGIN_ADVICE
+    return RIGHTS_ADVICE if refuses(str(error)) else otherwise
 
 
 def _examine_server(opened: LockStore) -> Iterator[tuple[str, Finding]]:
@@ -124,6 +149,6 @@ def _run(name: str, examination: Examination) -> Iterator[tuple[str, Finding]]:
     except ImproperlyConfigured as error:
         yield name, not_examined(f"The settings can't be read: {error}")
     except LockUnavailable as error:
-        yield name, wrong(str(error), "Look at the cache's server and at the network.")
+        yield name, wrong(str(error), _advice(error, SERVER_ADVICE))
     except Exception as error:
         yield name, wrong(f"The examination failed: {error!r}", "Correct what it says.")

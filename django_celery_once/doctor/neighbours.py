@@ -6,12 +6,12 @@ import socket
 from collections.abc import Iterable, Iterator
 from urllib.parse import parse_qs, unquote, urlsplit
 
-from celery import current_app
 from django.conf import settings
 from django.core.cache import DEFAULT_CACHE_ALIAS
 from django.core.exceptions import ImproperlyConfigured
 from django.utils.text import get_text_list
 
+from django_celery_once.celery_apps import apps
 from django_celery_once.doctor.findings import Finding, not_examined, ok, warning
 from django_celery_once.locks import LockStore, open_store
 from django_celery_once.locks.redis import RedisStore
@@ -62,11 +62,14 @@ def _neighbours(store: LockStore) -> Iterator[tuple[str, bool]]:
     yield "CACHES['default']", _is_default_cache(store)
     here = _address_of_store(store)
     if here is not None:
-        conf = current_app.conf
-        broker = _addresses(conf.broker_write_url or conf.broker_url)
-        yield "the Celery broker", any(here.same_as(each) for each in broker)
-        results = _addresses(conf.result_backend)
-        yield "the Celery result backend", any(here.same_as(each) for each in results)
+        confs = [app.conf for app in apps()]
+        urls = [conf.broker_write_url or conf.broker_url for conf in confs]
+        yield "the Celery broker", _is_among(here, urls)
+        yield "the Celery result backend", _is_among(here, [conf.result_backend for conf in confs])
+
+
+def _is_among(here: Address, urls: Iterable[object]) -> bool:
+    return any(here.same_as(each) for url in urls for each in _addresses(url))
 
 
 def _is_default_cache(store: LockStore) -> bool:

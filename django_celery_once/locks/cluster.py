@@ -14,8 +14,9 @@ from django_redis.pool import ConnectionFactory
 from redis.cluster import ClusterNode, RedisCluster
 from redis.connection import Connection, parse_url
 
-from django_celery_once.locks.redis import RedisStore, has_time_out
+from django_celery_once.locks.redis import RedisStore
 from django_celery_once.locks.scripts import Script
+from django_celery_once.locks.time_outs import has_time_out
 from django_celery_once.locks.wire import Words
 
 NODES = "CLUSTER_NODES"
@@ -99,9 +100,17 @@ class ClusterStore(RedisStore):
         """Send one pipeline to each server, with the text: any may be new, and not have it."""
         with self._client(f"{len(calls)} leases") as client:
             pipeline = client.pipeline()
-            for key, words in calls:
-                pipeline.execute_command("EVAL", script.text, 1, self.name_of(key), *words)
+            for name, words in calls:
+                pipeline.execute_command("EVAL", script.text, 1, name, *words)
             return list(pipeline.execute()) if calls else []
+
+    def _end_of(self, name: str, token: str) -> str:
+        """Return a key in the slot of the lock's; none where no hash tag can say that."""
+        end = super()._end_of(name, token)
+        _before, _brace, after = name.partition("{")
+        if after.find("}") > 0:  # a tag of its own, as of a KEY_PREFIX
+            return end
+        return "" if "}" in name else f"{{{name}}}:ended:{token}"
 
     def _servers(self, client: RedisCluster) -> list[Any]:
         return [client.get_redis_connection(node) for node in client.get_primaries()]

@@ -68,14 +68,15 @@ class _Waiter:
         if question.over and self._leave(question):
             return True  # it was over before: ask
         try:
-            in_time = self.woken.acquire(timeout=PATIENCE)
+            in_time = self.woken.acquire(timeout=PATIENCE) or (
+                # Somebody asks for this one, too, and has counted it.
+                not self._leave(question) and self.woken.acquire(timeout=PATIENCE)
+            )
         except BaseException:
             if not self._leave(question):
                 for each in self.behind:
                     each.wake()
             raise
-        if not in_time:
-            self._leave(question)
         return in_time
 
     def wake(self, answer: Lock | LockUnavailable | None = None) -> None:
@@ -98,7 +99,7 @@ os.register_at_fork(after_in_child=_questions.clear)
 
 def acquire(store: LockStore, lock: Lock, timeout: float) -> Lock | None:
     """Take a key or return the holder, as ``LockStore.acquire`` does, together with who comes."""
-    name = (store.alias, store.name_of(lock.key))
+    name = (store.alias, lock.name or store.name_of(lock.key))
     while True:
         mine = _Question()
         ahead = _questions.setdefault(name, mine)

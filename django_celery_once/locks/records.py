@@ -8,10 +8,13 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from django_celery_once import keys
-from django_celery_once.locks.base import Lock, Phase, Start
+from django_celery_once.keys import task_in
+from django_celery_once.locks.base import Lock, Phase, Start, with_own_time
 
 _PHASES = {phase.value: phase for phase in Phase}
+
+#: Where a record is: the cache's alias, the key, and the name that this has there.
+Place = tuple[str, str, str]
 
 
 def milliseconds(seconds: float) -> int:
@@ -26,49 +29,57 @@ def fields_of(lock: Lock) -> list[str]:
         ("token", lock.token),
         ("run", lock.run),
         ("phase", lock.phase.value),
-        ("task", "" if lock.task == _task_in(lock.key) else lock.task),
+        ("task", "" if lock.task == task_in(lock.key) else lock.task),  # the key says it
         ("since", f"{lock.since:.3f}"),
         ("started", f"{lock.started:.3f}" if lock.started else ""),
         ("worker", lock.worker),
         ("requester", lock.requester),
+        ("visitor", lock.visitor),
         ("label", lock.label),
         ("hits", str(lock.hits or "")),
         ("until", lock.until),
+        ("copied", "1" if lock.copied else ""),
+        ("grace", f"{lock.grace:.3f}" if lock.grace else ""),
+        ("begins", f"{lock.begins:.3f}" if lock.begins else ""),
+        ("schema", lock.schema),
     ]
     return [part for name, value in fields if value for part in (name, value)]
 
 
-def start_words(lock: Lock, lease: float, mode: str) -> list[str | int]:
-    """Return the words of the script ``START``; ``lease`` is in seconds."""
-    started = f"{lock.started:.3f}"
+def start_words(lock: Lock, lease: float, mode: str, again: float | None = None) -> list[str | int]:
+    """Return the words of the script ``START``; ``lease`` and ``again`` are in seconds."""
+    started, now = f"{lock.started:.3f}", time.time()
+    noted = "" if again is None else f"{now - again:.3f}"
     return [
         milliseconds(lease), mode, lock.owner, lock.token, lock.run, started, lock.worker,
-        lock.previous, f"{time.time():.3f}", *fields_of(lock)
+        lock.previous, f"{now:.3f}", "1" if lock.copied else "", noted, *fields_of(lock)
     ]  # fmt: skip
 
 
-def found_at_start(alias: str, key: str, reply: bytes | str) -> tuple[Start, Lock | None]:
+def found_at_start(place: Place, reply: bytes | str) -> tuple[Start, Lock | None]:
     """Read the answer of the script ``START``."""
     word, _blank, record = text_of(reply).partition(" ")
-    return Start[word], (told(alias, key, record) if record else None)
+    return Start[word], (told(place, record) if record else None)
 
 
-def told(alias: str, key: str, reply: bytes | str) -> Lock:
+def told(place: Place, reply: bytes | str) -> Lock:
     """Return the lock whose record a script tells."""
     record = json.loads(text_of(reply))
-    return lock_of(alias, key, record, record["pttl"])
+    return lock_of(place, record, record["pttl"])
 
 
-def lock_of(alias: str, key: str, record: Mapping[str, Any], left: int) -> Lock:
+def lock_of(place: Place, record: Mapping[str, Any], left: int) -> Lock:
     """Return the lock of a record, with ``left`` milliseconds to live."""
-    held = _record(alias, key, record, left)
+    held = _record(place, record, left)
     if "next.owner" not in record:
         return held
     following = {name[5:]: value for name, value in record.items() if name.startswith("next.")}
-    return replace(held, follow_up=_record(alias, key, following, int(following["ttl"])))
+    follow_up = _record(place, following, int(following["ttl"]))
+    return with_own_time(replace(held, follow_up=follow_up))
 
 
-def _record(alias: str, key: str, fields: Mapping[str, Any], left: int) -> Lock:
+def _record(place: Place, fields: Mapping[str, Any], left: int) -> Lock:
+    alias, key, name = place
     told = fields.get
     return Lock(
         key=key,
@@ -76,26 +87,28 @@ def _record(alias: str, key: str, fields: Mapping[str, Any], left: int) -> Lock:
         token=fields["token"],
         run=told("run", ""),
         phase=_PHASES[fields["phase"]],
-        task=told("task") or _task_in(key),
+        task=told("task") or task_in(key),
         since=float(fields["since"]),
         started=float(told("started", 0)),
         worker=told("worker", ""),
         requester=told("requester", ""),
+        visitor=told("visitor", ""),
         label=told("label", ""),
         hits=int(told("hits", 0)),
         lease=float(told("lease", 0)),
-        sent_back="sent_back" in fields,
+        sent_back=float(told("sent_back", 0)),
         until=told("until", ""),
         remaining=max(0.0, int(left) / 1000),
         call=told("call", ""),
         seen=float(told("seen", 0)),
+        copied="copied" in fields,
+        grace=float(told("grace", 0)),
+        begins=float(told("begins", 0)),
+        instead="instead" in fields,
+        schema=told("schema", ""),
         alias=alias,
+        name=name,
     )
-
-
-def _task_in(key: str) -> str:
-    """Return the name of the task as a key spells it, which a record need not say again."""
-    return key[len(keys.PREFIX) + 1 :].rpartition(":")[0]
 
 
 def text_of(value: bytes | str) -> str:

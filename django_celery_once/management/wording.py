@@ -39,6 +39,8 @@ def phase(lock: Lock) -> str:
     """Return where the task stands, and for how long nothing was heard of a dead worker."""
     if is_lost(lock):
         return f"running, no sign of life for {duration(lock.silence)}"
+    if lock.phase_now is Phase.PLANNED:
+        return f"planned for {_moment(lock.begins)}"
     return lock.phase.value
 
 
@@ -52,15 +54,16 @@ def table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
 
 def as_json(lock: Lock) -> dict[str, Any]:
     """Return what scripts may know of a lock; its token and run are its owner's alone."""
-    running = lock.phase is Phase.RUNNING
+    running, following = lock.phase is Phase.RUNNING, lock.follow_up
     return {
         "key": lock.key,
         "cache": lock.alias,
         "task": lock.task,
         "label": lock.label,
         "task_id": lock.owner,
-        "phase": lock.phase.value,
+        "phase": lock.phase_now.value,
         "since": _moment(lock.since),
+        "begins": _moment(lock.begins) if lock.begins else None,
         "age_seconds": round(age(lock), 3),
         "started": _moment(lock.started) if running else None,
         "remaining_seconds": round(lock.remaining, 3),
@@ -69,7 +72,7 @@ def as_json(lock: Lock) -> dict[str, Any]:
         "silent_seconds": round(lock.silence, 3) if running else None,
         "requested_by": lock.requester,
         "duplicates_refused": lock.hits,
-        "followed_by": lock.follow_up.owner if lock.follow_up else None,
+        "followed_by": following.owner if following and not following.instead else None,
     }
 
 

@@ -12,7 +12,7 @@ from django.urls import NoReverseMatch, reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
-from django_celery_once.requester import Requester
+from django_celery_once.audience import Reader
 from django_celery_once.status import Reference, find_out, policy
 from django_celery_once.views import fragment
 
@@ -45,7 +45,7 @@ def once_status(
     reference = Reference.of(call, key)
     if not (reference.task_id or reference.key):
         return ""
-    looking = Requester("web", request=request).user_id
+    looking = Reader.of(request).who
     reference = replace(reference, label=str(label), result_url=result_url, user_id=looking)
     status, own = find_out(reference), policy()
     nobody_holds_it = not status.reference.task_id and status.finished
@@ -53,7 +53,8 @@ def once_status(
         return ""
     words = SafeString(fragment(request, status, own.get_result_url(request, status)))
     try:
-        address = reverse("django_celery_once:status", args=[status.reference.token()])
+        signed = _for_reader(status.reference, own=own.owns_result(request, status))
+        address = reverse("django_celery_once:status", args=[signed.token()])
     except NoReverseMatch:
         return format_html('<div class="once-status" role="status">{}</div>', words)
     return format_html(
@@ -62,6 +63,11 @@ def once_status(
         words,
         _script(context, "status.js"),
     )
+
+
+def _for_reader(reference: Reference, *, own: bool) -> Reference:
+    """Return what an address says for one reader: anybody can read it, so nothing too much."""
+    return replace(reference, own=own, result_url=reference.result_url if own else "")
 
 
 @register.simple_tag(takes_context=True)

@@ -6,8 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from celery import current_app
-
+from django_celery_once.celery_apps import apps
 from django_celery_once.conf import NAME, conf
 from django_celery_once.exceptions import AlreadyQueued
 from django_celery_once.signals import Rejection, duplicate_rejected
@@ -63,15 +62,15 @@ def _explain(
         for each in [*seen, *others]
     ]
     if len(seen) < (count or 1):
-        lines += _reasons(current_app if task is None else task.app)
+        lines += _reasons(apps() if task is None else [task.app])
     return "\n".join(lines)
 
 
-def _reasons(app: Any) -> Iterator[str]:
+def _reasons(apps: Sequence[Any]) -> Iterator[str]:
     """Yield why a duplicate may not have been one."""
     if not conf.enabled:
         yield f"{NAME}['ENABLED'] is False: nothing is refused."
-    if app.conf.task_always_eager:
+    if any(app.conf.task_always_eager for app in apps):
         yield (
             "task_always_eager is on: a call has run, and its key is free, when it returns. Use "
             "double_submit(), or task.reserve() to keep the key."

@@ -12,14 +12,18 @@ from testproject.demo.asking import Asking
 from testproject.demo.findings import Findings, wait_until
 from testproject.demo.paper import promised_words, words_found
 from testproject.demo.programs import Program
-from testproject.demo.site import Site
+from testproject.demo.site import START_SECONDS, Site
 from testproject.demo.staff import Staff
 from testproject.reports.months import Month
 from testproject.reports.outbox import Mail, mails_in
 from testproject.reports.tasks import send_pdf_report
 
 ACCEPTED = "Your monthly report is being prepared and will be mailed to {email}."
-BLOCKED = "Your monthly report is already being prepared. You don't need to send it again."
+#: The submits come from several browsers, and nobody is logged in.
+BLOCKED = (
+    "This monthly report is already being prepared (started just now). "
+    "You don't need to send it again."
+)
 MOMENT = 15.0
 
 
@@ -81,7 +85,7 @@ class Story:
     def let_beat_ask(self) -> None:
         expect = self.findings.expect
         beat = self.site.start_beat()
-        beat.wait_for_line("Refused", MOMENT)
+        beat.wait_for_line("Refused", START_SECONDS)
         expect("tracebacks in beat's log after a duplicate", beat.output().count("Traceback"), 0)
         staff = Staff(self.site, self.asking.addresses[0])
         duplicates = staff.duplicates("sales summary")

@@ -26,10 +26,8 @@ pytestmark = pytest.mark.django_db
 
 LIST = "/backstage/auth/user/?is_staff__exact=0"
 STOPPED = "The action stopped there: whatever was to come after it was left out."
-REFUSED = (
-    "This tests.task.labelled is already being prepared (started just now). "
-    "You don't need to send it again."
-)
+UNDER_WAY = "This tests.task.labelled is already being prepared (started just now)."
+REFUSED = f"{UNDER_WAY} {STOPPED}"
 
 
 @admin.action(description="Send their reports")
@@ -112,10 +110,10 @@ def test_ones_own_label_is_told(client: Client, users: list[User]) -> None:
     hold("ada", str(User.objects.get(username="root").pk), "May report")
     hold("bob", str(users[2].pk), "secret")
     [(_level, own)] = told(send(client, users[0]))
-    assert own == "Your May report is already being prepared. You don't need to send it again."
+    assert own == f"Your May report is already being prepared. {STOPPED}"
     client = people.person("clerk", is_superuser=True, is_staff=True)
     [(_level, anothers)] = told(send(client, users[1]))
-    assert anothers == "A colleague already asked for this tests.task.labelled just now."
+    assert anothers == f"A colleague already asked for this tests.task.labelled just now. {STOPPED}"
 
 
 @pytest.mark.parametrize("across", ["0", "1"])
@@ -126,7 +124,7 @@ def test_what_comes_after_a_duplicate_is_left_out(
     hold("bob")
     selected = users[:1] if across == "1" else users
     response = send(client, *selected, select_across=across)
-    assert told(response) == [(WARNING, f"{REFUSED} {STOPPED}")]
+    assert told(response) == [(WARNING, REFUSED)]
     assert [queued(user) for user in users] == [True, True, False]
     assert held(labelled.once_key("ada", "May")).requester
 
@@ -138,7 +136,8 @@ def test_a_transaction_around_the_request(
     """Tell it outside the transaction, which is rolled back."""
     monkeypatch.setitem(connections["default"].settings_dict, "ATOMIC_REQUESTS", True)
     hold("ada")
-    assert told(send(client, users[0])) == [(WARNING, REFUSED)]
+    undone = "The action stopped there, and nothing that it had changed was saved."
+    assert told(send(client, users[0])) == [(WARNING, f"{UNDER_WAY} {undone}")]
     assert BlockedAttempt.objects.count() == 1
 
 

@@ -30,7 +30,7 @@ from tests.admin.incidents import (
 from tests.duplicates import tables
 from tests.factories import NOON
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.database]
 
 ADD = f"{APP}_add"
 DELETE = f"{APP}_delete"

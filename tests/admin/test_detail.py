@@ -27,7 +27,7 @@ from tests.factories import NOON
 from tests.locks.stores import lock
 from tests.outages import caches_at
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.database]
 
 KEY = "once:reports.send:1"
 LOCKS = "admin:django_celery_once_heldlock_changelist"

@@ -23,7 +23,7 @@ from tests.admin import people
 from tests.admin.incidents import EXPORT, LIST, end, listed, make_incident, refused, save
 from tests.test_middleware import run_async
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.database]
 
 
 def exporter() -> Client:

@@ -13,7 +13,7 @@ from django_celery_once.models import BlockedDuplicate
 from tests.admin import people
 from tests.admin.incidents import EXPORT, LIST, age, end, listed, make_incident
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.database]
 
 Outcome = BlockedDuplicate.Outcome
 

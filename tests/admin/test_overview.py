@@ -27,7 +27,7 @@ from tests.duplicates import tables
 from tests.factories import make_lock, make_rejection
 from tests.outages import caches_at
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.database]
 
 OVERVIEW = "admin:django_celery_once_blockedduplicate_overview"
 LIST = "admin:django_celery_once_blockedduplicate_changelist"

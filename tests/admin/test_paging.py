@@ -17,7 +17,7 @@ from django_celery_once.models import BlockedDuplicate
 from tests.admin import people
 from tests.admin.incidents import LIST, listed, make_incident, words
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.database]
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ from django_celery_once.models import BlockedAttempt, BlockedDuplicate
 from tests.admin import people
 from tests.factories import make_lock, make_rejection
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.database]
 
 APP = "admin:django_celery_once_blockedduplicate"
 LIST = f"{APP}_changelist"

@@ -53,9 +53,10 @@ for selected in (plans[1:2], plans[1:2], plans, plans[:1]):
 #: The list has the latest plan first, and an action goes through it in that order.
 TOLD = """\
 info: 1 task was successfully run
-warning: Your project.send is already being prepared. You don't need to send it again.
-warning: Your project.send is already being prepared. You don't need to send it again. \
-The action stopped there: whatever was to come after it was left out.
+warning: Your project.send is already being prepared. The action stopped there: whatever was to \
+come after it was left out.
+warning: Your project.send is already being prepared. The action stopped there: whatever was to \
+come after it was left out.
 info: 1 task was successfully run
 """
 

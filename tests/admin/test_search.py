@@ -11,7 +11,7 @@ from django_celery_once.models import BlockedDuplicate
 from tests.admin import people
 from tests.admin.incidents import LIST, listed, make_incident, refused, save
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.database]
 
 
 @pytest.fixture

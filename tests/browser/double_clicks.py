@@ -14,7 +14,7 @@ STEP = 50
 #: Milliseconds that the button is held down, each time: as long as the pause between.
 HELD = (0, 15, 30, 60)
 #: People who click at the same time.
-AT_ONCE = 10
+AT_ONCE = 5
 
 _people = itertools.count()
 
@@ -100,7 +100,7 @@ class Person:
 def double_clicks(
     browser: Browser, address: str, count: int, cookies: dict[str, str], *, guard: bool
 ) -> Seen:
-    """Let ten people double-click at the same time, until it was ``count`` times."""
+    """Let five people double-click at the same time, until it was ``count`` times."""
     seen = Seen()
     people = [Person(browser, address, cookies, guard=guard) for _each in range(AT_ONCE)]
     for _round in range(count // AT_ONCE):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from django import forms
 from django.contrib import admin, messages
-from django.http import FileResponse, HttpRequest, HttpResponse
+from django.http import FileResponse, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import redirect, render
 from django.urls import include, path
 from django.views.generic import FormView
@@ -144,7 +144,36 @@ def htmx_script(request: HttpRequest, major: int) -> FileResponse:
     return FileResponse(file.open("rb"), content_type="text/javascript")
 
 
+#: What takes the place of pages by itself, with its file.
+LIBRARIES = {
+    "turbo": ("@hotwired/turbo@8", "dist/turbo.es2017-umd.js"),
+    "htmx": ("htmx.org@2", "dist/htmx.min.js"),
+}
+
+
+def swapped(request: HttpRequest, library: str) -> HttpResponse:
+    """Refuse what was sent, or with ``again`` in its address lead back here."""
+    if request.method == "POST" and "again" in request.GET:
+        return HttpResponseRedirect(request.get_full_path(), status=303)
+    context = {"library": library, "key": send.once_key("eva@example.com")}
+    status = 422 if request.method == "POST" else 200
+    return render(request, "shop/swapped.html", context, status=status)
+
+
+def library_script(request: HttpRequest, library: str) -> FileResponse:
+    file = npm_file(*LIBRARIES[library])
+    return FileResponse(file.open("rb"), content_type="text/javascript")
+
+
+def nothing(request: HttpRequest) -> HttpResponse:
+    """Answer with nothing, which leaves the page where it is."""
+    return HttpResponse(status=204)
+
+
 urlpatterns = [
+    path("swapped/<library>.js", library_script),
+    path("swapped/<library>/", swapped),
+    path("nothing/", nothing),
     path("ask/", Asking.as_view()),
     path("ask/elsewhere/", Asking.as_view()),
     path("ask/again/", Asking.as_view(once_on_duplicate="rerender")),

@@ -16,7 +16,7 @@ from tests.browser.shop import STARTED
 pytestmark = [pytest.mark.needs("chromium"), pytest.mark.usefixtures("shop")]
 
 DUPLICATE = "Your monthly report is already being prepared. You don't need to send it again."
-GUARD_SECONDS = 10
+GUARD_SECONDS, CLICK_SECONDS = 10, 1
 
 
 WATCH_SUBMITS = """
@@ -25,6 +25,16 @@ window.addEventListener("submit", (event) => {
     console.log(`submit ${event.submitter.value}${prevented}`);
 });
 """
+
+
+STOP_AND_SEND = """() => {
+    const click = (name) => document.querySelector(`#two [value=${name}]`).click();
+    setTimeout(() => {
+        click("send");
+        navigation.addEventListener("navigateerror", () => click("preview"), { once: true });
+        setTimeout(stop, 200);
+    });
+}"""
 
 
 @pytest.fixture
@@ -203,6 +213,54 @@ def test_a_download_can_be_asked_for_again(page: Page, posted: list[Request]) ->
     with page.expect_download():
         button.click()
     assert len(posted) == 2
+
+
+@pytest.mark.parametrize(
+    "way", ["form.action = '/nothing/'", "form.action = '/download/'", "form.target = '_blank'"]
+)
+def test_what_was_corrected_is_sent(page: Page, posted: list[Request], way: str) -> None:
+    """Nobody tells that an answer has left the page where it was; an edit is another submit."""
+    page.goto("/buttons/")
+    page.evaluate(f"() => {{ const form = document.getElementById('two'); {way} }}")
+    for name in ["Eva", "Ada"]:
+        page.fill("[name=name]", name)
+        with page.context.expect_event("request", lambda each: each.method == "POST") as request:
+            page.get_by_role("button", name="Send").click(no_wait_after=True)
+        assert f"name={name}" in (request.value.post_data or "")
+
+
+def test_stop_lets_the_same_be_sent(page: Page, submits: list[str], held: list[Route]) -> None:
+    """A navigation that was broken off is no submit under way."""
+    page.goto("/buttons/")
+    page.evaluate(STOP_AND_SEND)  # within the page: Playwright waits where it navigates
+    wait_for(page, lambda: len(submits) == 2)
+    assert submits == ["submit send", "submit preview"]
+
+
+def test_a_new_tab_for_two_clicks(page: Page, submits: list[str], posted: list[Request]) -> None:
+    """The form is held for an unsteady hand, and no longer."""
+    page.clock.install(time=0)
+    page.goto("/buttons/")
+    page.clock.pause_at(60_000)
+    page.evaluate("document.getElementById('two').target = '_blank'")
+    page.mouse.dblclick(*middle(page, "Send"))
+    page.clock.run_for(CLICK_SECONDS * 1000)
+    page.mouse.click(*middle(page, "Send"))
+    wait_for(page, lambda: len(submits) == 3)
+    assert submits == ["submit send", "submit send prevented", "submit send"]
+
+
+def test_a_later_listener_that_cancels(page: Page, posted: list[Request]) -> None:
+    """What was not sent is no submit under way."""
+    page.goto("/buttons/")
+    page.evaluate(
+        "window.addEventListener('submit', (event) => event.preventDefault(), { once: true })"
+    )
+    page.get_by_role("button", name="Send").click()
+    assert page.locator("#two").get_attribute("aria-busy") is None
+    page.get_by_role("button", name="Send").click()
+    expect(page.locator("#sent")).to_have_text("POST send")
+    assert len(posted) == 1
 
 
 def test_an_upload_arrives_whole(

@@ -2,8 +2,8 @@
 
     python -m tests.chaos --seconds 120 --seed 7 --broker rabbitmq
 
-The seed draws the calls and the faults; how they fall together is up to the machine. Ends
-with 1 where a promise was broken.
+The seed draws the set-up, the calls and the faults; how they fall together is up to the machine.
+Ends with 1 where a promise was broken.
 """
 
 from __future__ import annotations
@@ -19,19 +19,21 @@ from django_celery_once.locks import Lock, open_store
 from tests.chaos.callers import start_callers
 from tests.chaos.faults import Faults
 from tests.chaos.messages import read_messages
-from tests.chaos.stage import BROKERS, QUEUE, Stage
+from tests.chaos.setups import BROKERS, SetUp
+from tests.chaos.stage import QUEUE, Stage
 
 #: Seconds within which everything must have come to rest after the last fault.
 SETTLE = 60.0
-#: Seconds without a lock that are taken for rest: longer than a message can be on its way.
+#: Seconds without a lock that are taken for rest: longer than a message is on its way.
 REST = 10.0
 
 
 def main() -> int:
     """Wreak havoc, judge, tell."""
     asked = _arguments()
-    print(f"seed {asked.seed}, {asked.seconds:g} seconds, on {asked.broker}", flush=True)
-    with Stage(asked.broker) as stage:
+    set_up = SetUp.draw(asked.broker, asked.seed)
+    print(f"seed {asked.seed}, {asked.seconds:g} seconds, on {set_up}", flush=True)
+    with Stage(set_up) as stage:
         from tests.chaos.report import summary, timeline
         from tests.chaos.verdict import judge
         from tests.chaos.watch import Watch
@@ -52,6 +54,8 @@ def main() -> int:
         stage.keep_folder = bool(verdict.violations)
         if stage.keep_folder:
             print(f"the workers' logs are in {stage.folder}")
+    words = f"SEED={asked.seed} SECONDS={asked.seconds:g} BROKER={asked.broker}"
+    print(f"again:       make chaos {words}", flush=True)
     return 1 if verdict.violations else 0
 
 

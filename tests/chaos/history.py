@@ -5,8 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
+from tests.chaos.setups import EXPIRY, timeout_of, until_of
 from tests.integration.referee import Entry
 
+#: What a caller notes of a call that was queued: plainly, with the policy "rerun", which may
+#: follow another, and in the place of a duplicate that ends as the call which it joined.
+ACCEPTED, MAY_FOLLOW, STANDS_IN = "accepted", "accepted, may follow", "accepted, stands in"
+#: When a call was asked for, and when it was to be run: later, if it had a countdown.
+ASKED, DUE = "asked", "due"
+#: Noted where a message met another's lock, and so did not run.
+TURNED_AWAY = "turned away"
+#: Noted where Celery tells of a success or a failure.
+ENDED = "ended"
+#: What is noted of a call while its lock waits for its run.
+WAITING = (ACCEPTED, MAY_FOLLOW, STANDS_IN, ASKED, DUE, "received")
 #: Endings after which a task runs no more, unless its message is delivered again.
 FINAL = ("success", "failure", "ignore", "soft", "hard")
 
@@ -35,6 +47,7 @@ class Task:
     name: str
     task_id: str
     accepted: float
+    answer: str = ACCEPTED
     runs: list[Run] = field(default_factory=list)
     entries: list[Entry] = field(default_factory=list)
 
@@ -44,6 +57,39 @@ class Task:
         return not self.name.startswith("early")
 
     @property
+    def asked(self) -> float:
+        """When it was asked for: its lock was taken after that, and before it was accepted."""
+        return min(self.times(ASKED), default=self.accepted)
+
+    @property
+    def due(self) -> float:
+        """When it was to run: for its time-out after that, its lock stays."""
+        return min(self.times(DUE), default=self.asked)
+
+    @property
+    def kept(self) -> float:
+        """When its lock must be gone if that is kept until it has expired."""
+        if until_of(self.name) != "expired":
+            return 0.0
+        return self.accepted + (self.due - self.asked) + EXPIRY
+
+    @property
+    def holds(self) -> float:
+        """Until when it has its key for certain, but for faults and for its being revoked."""
+        lapses = self.due + timeout_of(self.name)
+        begins = min(
+            (each.at for each in self.entries if each.event not in WAITING), default=lapses
+        )
+        if until_of(self.name) == "expired" and not self.revoked:
+            return lapses
+        return min(begins, lapses)
+
+    @property
+    def revoked(self) -> bool:
+        """Whether its caller has tried to revoke it."""
+        return any("revoked" in each.event or each.event == "terminated" for each in self.entries)
+
+    @property
     def last(self) -> Run | None:
         """The run that started last."""
         return self.runs[-1] if self.runs else None
@@ -51,7 +97,12 @@ class Task:
     @property
     def last_entry(self) -> float:
         """When something was last heard of it."""
-        return max([self.accepted, *(entry.at for entry in self.entries)])
+        heard = [entry.at for entry in self.entries if entry.event not in (ASKED, DUE)]
+        return max([self.accepted, *heard])
+
+    def times(self, event: str) -> list[float]:
+        """Return when this was noted of it."""
+        return [entry.at for entry in self.entries if entry.event == event]
 
 
 def read_runs(entries: Iterable[Entry], alive: Mapping[int, float]) -> list[Run]:
@@ -88,9 +139,9 @@ def read_tasks(entries: Iterable[Entry], runs: Iterable[Run]) -> dict[str, Task]
     """Return the accepted calls of one key, by their ids."""
     entries = list(entries)
     tasks = {
-        entry.task_id: Task(entry.name, entry.task_id, entry.at)
+        entry.task_id: Task(entry.name, entry.task_id, entry.at, entry.event)
         for entry in entries
-        if entry.event == "accepted"
+        if entry.event in (ACCEPTED, MAY_FOLLOW, STANDS_IN)
     }
     for entry in entries:
         if entry.task_id in tasks:

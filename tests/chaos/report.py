@@ -10,6 +10,8 @@ from tests.chaos.verdict import Verdict, Violation
 
 #: Seconds of the timeline before and after a violation.
 BEFORE, AFTER = 12.0, 4.0
+#: What is left out of it, since it changes nothing.
+UNTOLD = ("refused", "rejected", "joined")
 
 
 def summary(verdict: Verdict, faults: Sequence[Fault]) -> Iterable[str]:
@@ -30,7 +32,7 @@ def timeline(violation: Violation, verdict: Verdict, faults: Sequence[Fault]) ->
     lines = [
         (entry.at, f"{entry.event:<12} {entry.task_id[:8]} process {entry.pid}")
         for entry in verdict.entries.get(violation.name, ())
-        if begin <= entry.at <= end and entry.event != "refused"
+        if begin <= entry.at <= end and entry.event not in UNTOLD
     ]
     for fault in faults:
         if fault.overlaps(begin, end):

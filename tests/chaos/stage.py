@@ -16,6 +16,7 @@ import redis
 
 from testproject.redis_server import RedisServer
 from tests.chaos.faults import Fault
+from tests.chaos.setups import SetUp
 from tests.integration.workers import Worker
 from tests.rabbitmq_server import RabbitMQServer
 from tests.services import find_rabbitmq_program
@@ -23,7 +24,6 @@ from tests.services import find_rabbitmq_program
 LEASE = 2.0
 VISIBILITY = 5
 QUEUE = "chaos"
-BROKERS = ("redis", "rabbitmq")
 
 
 class ChaosWorker(Worker):
@@ -31,13 +31,7 @@ class ChaosWorker(Worker):
 
     def __init__(self, folder: Path) -> None:
         super().__init__(folder)
-        self._command += ["--include", "tests.chaos.tasks"]
-
-    @property
-    def pid(self) -> int:
-        """The process id of the worker's main process."""
-        assert self._process is not None
-        return self._process.pid
+        self._words += ["--include", "tests.chaos.tasks"]
 
     @property
     def crashed(self) -> bool:
@@ -87,13 +81,14 @@ class Stage:
     Results are beside the messages where these are in Redis, else beside the log.
     """
 
-    def __init__(self, broker: str, workers: int = 3) -> None:
+    def __init__(self, set_up: SetUp, workers: int = 3) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="once-chaos-"))
         self.store = RedisServer()
-        self.broker = new_broker(broker)
+        self.broker = new_broker(set_up.broker)
         self.referee = RedisServer()
         self.workers: list[ChaosWorker] = []
         self.keep_folder = False
+        self._drawn = set_up
         self._count = workers
 
     def __enter__(self) -> Self:
@@ -131,6 +126,7 @@ class Stage:
             "INTEGRATION_QUEUE": QUEUE,
             "INTEGRATION_LEASE": str(LEASE),
             "INTEGRATION_VISIBILITY": str(VISIBILITY),
+            **self._drawn.environment(),
         }
 
     @staticmethod

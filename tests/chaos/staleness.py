@@ -12,6 +12,9 @@ from tests.chaos.stage import LEASE
 FREED, SLACK = 1.0, 1.5
 #: Seconds after an outage in which late releases are made.
 LATE_RELEASE = 3.0
+#: Seconds after which the lock of a dead run is gone. One that a call follows does not lapse with
+#: its lease: workers look for such once a lease.
+DEAD = 2 * LEASE
 
 
 class Promises:
@@ -41,8 +44,8 @@ class Promises:
         elif task.acks_late:
             return float("inf")
         else:  # killed, and its message with it
-            promised = since + LEASE + SLACK
-        promised = self._put_off(since, promised, pids)
+            promised = since + DEAD + SLACK
+        promised = self._put_off(since, max(promised, task.kept + SLACK), pids)
         # Killed with its release under way: the lock waits for a redelivery.
         if task.acks_late and self._worker_died(pids, since, promised):
             return float("inf")

@@ -13,11 +13,12 @@ from celery import signals
 from celery.exceptions import Ignore
 
 from django_celery_once import QueueOnce
+from django_celery_once.signals import Rejection, duplicate_rejected
+from tests.chaos.history import ENDED, TURNED_AWAY
+from tests.chaos.setups import KINDS, NAMES, timeout_of
 from tests.integration.app import app
 from tests.integration.referee import note
 
-#: Seconds that a lock stays with a task that no worker runs.
-TIMEOUT = 20.0
 #: Seconds after which a run that came too often, or a retry, ends.
 LATER_RUN = 0.2
 #: Seconds to sleep for a time limit that comes after one.
@@ -33,7 +34,7 @@ def _fail(task: QueueOnce) -> None:
 
 
 def _retry(task: QueueOnce) -> None:
-    raise task.retry(countdown=0.5)
+    raise task.retry(countdown=1)
 
 
 def _ignore(task: QueueOnce) -> None:
@@ -83,35 +84,17 @@ def _count_run(task_id: str) -> int:
         return int(client.incr(f"runs:{task_id}"))
 
 
-_ONCE = {"keys": ["name"], "timeout": TIMEOUT}
+def _define(name: str) -> QueueOnce:
+    kind, until = name.split("-")
+    once = {"keys": ["name"], "until": until, "timeout": timeout_of(name)}
+    options: dict[str, Any] = {"bind": True, "base": QueueOnce, "once": once, **KINDS[kind]}
+    define: Any = app.task(name=f"chaos.{name}", **options)
+    task: QueueOnce = define(_play)
+    return task
 
 
-@app.task(bind=True, base=QueueOnce, once=_ONCE)
-def early(self: QueueOnce, name: str, ending: str, seconds: float) -> Any:
-    """End as told; acknowledged before it runs."""
-    return _play(self, name, ending, seconds)
-
-
-@app.task(bind=True, base=QueueOnce, once=_ONCE, acks_late=True)
-def late(self: QueueOnce, name: str, ending: str, seconds: float) -> Any:
-    """End as told; acknowledged after it ran."""
-    return _play(self, name, ending, seconds)
-
-
-@app.task(bind=True, base=QueueOnce, once=_ONCE, acks_late=True, reject_on_worker_lost=True)
-def stubborn(self: QueueOnce, name: str, ending: str, seconds: float) -> Any:
-    """End as told; run again where its child was lost."""
-    return _play(self, name, ending, seconds)
-
-
-#: The keys that callers fight for.
-TASKS: dict[str, QueueOnce] = {
-    "early-1": early,
-    "early-2": early,
-    "late-1": late,
-    "late-2": late,
-    "stubborn-1": stubborn,
-}
+#: The task of each key.
+TASKS = {name: _define(name) for name in NAMES}
 
 
 def _note_received(request: Any = None, **_signal: Any) -> None:
@@ -124,5 +107,27 @@ def _note_prerun(task_id: str = "", args: Any = (), **_signal: Any) -> None:
         note(args[0], "prerun", task_id)
 
 
+def _note_failure(task_id: str = "", args: Any = (), **_signal: Any) -> None:
+    """Note an end, which no result tells of where that is ignored."""
+    if args and args[0] in TASKS:
+        note(args[0], ENDED, task_id)
+
+
+def _note_success(sender: Any = None, **_signal: Any) -> None:
+    """Note that of a run, or of what ended as another."""
+    request = sender.request
+    if request.args and request.args[0] in TASKS:
+        note(request.args[0], ENDED, request.id)
+
+
+def _note_turned_away(rejection: Rejection | None = None, **_signal: Any) -> None:
+    """Note that a run met another's lock; callers tell of their duplicates themselves."""
+    if rejection is not None and rejection.policy == "revoke":
+        note(rejection.task_name.removeprefix("chaos."), TURNED_AWAY, rejection.task_id)
+
+
 signals.task_received.connect(_note_received, weak=False, dispatch_uid="chaos.received")
 signals.task_prerun.connect(_note_prerun, weak=False, dispatch_uid="chaos.prerun")
+signals.task_failure.connect(_note_failure, weak=False, dispatch_uid="chaos.failure")
+signals.task_success.connect(_note_success, weak=False, dispatch_uid="chaos.success")
+duplicate_rejected.connect(_note_turned_away, weak=False, dispatch_uid="chaos.turned_away")

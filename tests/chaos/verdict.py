@@ -3,21 +3,35 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from django_celery_once.locks import Lock
 from tests.chaos.accounts import Accounts
+from tests.chaos.admissions import begun_before, doubles
 from tests.chaos.faults import Fault
-from tests.chaos.history import Run, Task, read_runs, read_tasks
+from tests.chaos.history import (
+    ACCEPTED,
+    MAY_FOLLOW,
+    STANDS_IN,
+    Run,
+    Task,
+    read_runs,
+    read_tasks,
+)
 from tests.chaos.messages import Messages
 from tests.chaos.overlaps import excuse, excuse_unlocked, overlaps, unlocked
+from tests.chaos.setups import NAMES, until_of
 from tests.chaos.staleness import Promises
-from tests.chaos.tasks import TASKS
 from tests.chaos.watch import Watch
+from tests.integration.app import app
 from tests.integration.referee import Entry, entries
 
-ANSWERS = ("accepted", "refused", "unavailable", "not published")
+#: What the callers note of each call; some say why after a colon.
+ANSWERS = {
+    *(ACCEPTED, MAY_FOLLOW, STANDS_IN),
+    *("joined", "refused", "rejected", "unavailable", "not published"),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,17 +60,20 @@ def judge(
     faults: Sequence[Fault], watch: Watch, messages: Messages, left: Sequence[Lock]
 ) -> Verdict:
     """Read the log; compare it with what was promised."""
-    verdict = Verdict(entries={name: entries(name) for name in TASKS})
+    verdict = Verdict(entries={name: entries(name) for name in NAMES})
     accounts = Accounts(faults, watch.parents, messages)
     promises = Promises(faults, watch.parents)
     latest: dict[str, float] = {}
-    for noted in verdict.entries.values():
+    for name, noted in verdict.entries.items():
         runs = read_runs(noted, watch.alive)
         verdict.runs += len(runs)
-        verdict.calls.update(word for entry in noted for word in ANSWERS if word in entry.event)
-        _judge_overlaps(verdict, runs, faults)
-        _judge_unlocked(verdict, runs, watch, faults)
+        words = (entry.event.partition(":")[0] for entry in noted)
+        verdict.calls.update(word for word in words if word in ANSWERS)
+        if until_of(name) != "started":  # whose runs have no locks
+            _judge_overlaps(verdict, runs, faults)
+            _judge_unlocked(verdict, runs, watch, faults)
         tasks = read_tasks(noted, runs)
+        _judge_admissions(verdict, tasks.values(), faults)
         _judge_losses(verdict, tasks.values(), accounts)
         latest.update((task_id, promises.latest(task)) for task_id, task in tasks.items())
     _judge_locks(verdict, watch, latest)
@@ -88,13 +105,24 @@ def _judge_unlocked(
             verdict.violations.append(Violation(run.name, at, words))
 
 
+def _judge_admissions(verdict: Verdict, tasks: Collection[Task], faults: Sequence[Fault]) -> None:
+    for holder, call in doubles(tasks, faults):
+        words = f"accepted: {call.task_id}, under the lock of {holder.task_id}"
+        verdict.violations.append(Violation(call.name, call.accepted, words))
+    for task, asked in begun_before(tasks, faults):
+        words = f"answered with {task.task_id}, which had begun"
+        verdict.violations.append(Violation(task.name, asked, words))
+
+
 def _judge_losses(verdict: Verdict, tasks: Iterable[Task], accounts: Accounts) -> None:
     for task in tasks:
         account = accounts.of(task)
         verdict.ends[account or "lost"] += 1
         if not account:
-            words = f"lost: {task.task_id}, last heard of {task.last_entry - task.accepted:.1f} s"
-            verdict.violations.append(Violation(task.name, task.last_entry, f"{words} later"))
+            state = app.AsyncResult(task.task_id).state
+            seconds = task.last_entry - task.accepted
+            words = f"lost: {task.task_id} ({state}), last heard of {seconds:.1f} s later"
+            verdict.violations.append(Violation(task.name, task.last_entry, words))
 
 
 def _judge_locks(verdict: Verdict, watch: Watch, latest: dict[str, float]) -> None:

@@ -81,9 +81,13 @@ class Watch:
 
 
 def _redeliver() -> None:
-    """Let Kombu deliver again what was taken from Redis and not acknowledged, not in 100 s."""
+    """Let Kombu deliver again what was taken from Redis and not acknowledged, not in 100 s.
+
+    Whoever did so before may have died meanwhile: nobody else would for 300 s.
+    """
     with suppress(Exception), app.connection_for_write() as connection:
         if connection.transport_cls != "redis":
             return
         channel: Any = connection.default_channel
+        channel.client.delete(channel.unacked_mutex_key)
         channel.qos.restore_visible(num=100, interval=1)

@@ -166,4 +166,4 @@ def wait_until(true: Callable[[], bool], what: str, seconds: float = 20) -> None
     while not true():
         if time.monotonic() > deadline:
             raise TimeoutError(f"never seen within {seconds:g} s: {what}")
-        time.sleep(0.02)
+        time.sleep(0.1)  # each look asks several servers

@@ -29,9 +29,9 @@ def celery(
     broker: Any = "amqp://guest@127.0.0.1//",
     results: Any = "rpc://",
 ) -> None:
-    """Let the settings of the current Celery app name these."""
+    """Let the settings of the only Celery app name these."""
     app = Celery("elsewhere", broker=broker, backend=results, set_as_current=False)
-    monkeypatch.setattr(neighbours, "current_app", app)
+    monkeypatch.setattr(neighbours, "apps", lambda: [app])
 
 
 def found(locks: dict[str, Any] = LOCKS, default: dict[str, Any] | None = None) -> Finding:

@@ -97,7 +97,7 @@ def test_persistence(info: dict[str, Any], state: State, words: str) -> None:
     assert words in found.seen
 
 
-@pytest.mark.parametrize("alias", ["locks", "locks_django"])
+@pytest.mark.parametrize("alias", ["locks", "locks_django", "locks_valkey"])
 def test_a_real_server_tells_all_that_is_asked(alias: str) -> None:
     """The names that are read are those of a real server."""
     store = open_store(alias)

@@ -40,6 +40,7 @@ class Broken(CacheStore):
         *,
         hits: int = 1,
         follow: bool = False,
+        ended: float = 0.0,
     ) -> Lock | None:
         """Refuse a free key, or forget that a lock must lapse."""
         if self.promise == "free keys are free":
@@ -48,14 +49,14 @@ class Broken(CacheStore):
         return super().acquire(lock, kept, replacing, hits=hits, follow=follow)
 
     def start(
-        self, lock: Lock, lease: float, *, again: bool = False, counted: bool = True
+        self, lock: Lock, lease: float, *, again: float | None = None, counted: bool = True
     ) -> tuple[Start, Lock | None]:
         """Forget what was taken."""
         if self.promise == "locks are kept":
             self.force_release(lock.key)
         return super().start(lock, lease, again=again, counted=counted)
 
-    def release(self, lock: Lock) -> Lock | None:
+    def release(self, lock: Lock, *, ended: float = 0.0) -> Lock | None:
         """Delete blindly, or only say so."""
         held = self.inspect(lock.key)
         if self.promise == "only the owner releases":
@@ -64,7 +65,7 @@ class Broken(CacheStore):
 
 
 @pytest.mark.parametrize("examine", ALL, ids=lambda each: each.__name__)
-@pytest.mark.parametrize("alias", ["locks", "locks_django", "locks_locmem"])
+@pytest.mark.parametrize("alias", ["locks", "locks_django", "locks_valkey", "locks_locmem"])
 def test_a_sound_store_is_ok(alias: str, examine: Callable[[LockStore], Finding]) -> None:
     """Each proof succeeds, says what was seen and asks for nothing."""
     found = examine(open_store(alias))

@@ -19,14 +19,27 @@ app = Celery(
     set_as_current=False,
     include=[
         f"tests.integration.{name}"
-        for name in ("tasks", "canvas_tasks", "option_tasks", "rerun_tasks", "serializer_tasks")
+        for name in (
+            "tasks",
+            "argument_tasks",
+            "canvas_tasks",
+            "option_tasks",
+            "rerun_tasks",
+            "serializer_tasks",
+        )
     ],
 )
 
 
 def configure() -> None:
     """Read the addresses from the environment, again where a test has changed them."""
+    queue_type = os.environ.get("INTEGRATION_QUEUE_TYPE", "classic")
+    exchange_type = os.environ.get("INTEGRATION_EXCHANGE_TYPE", "direct")
     app.conf.update(
+        task_default_queue_type=queue_type,
+        task_create_missing_queue_type=queue_type,
+        task_default_exchange_type=exchange_type,
+        task_create_missing_queue_exchange_type=exchange_type,
         broker_url=os.environ.get("INTEGRATION_BROKER", "memory://"),
         result_backend=os.environ.get("INTEGRATION_RESULTS", "cache+memory://"),
         task_default_queue=os.environ.get("INTEGRATION_QUEUE", "integration"),
@@ -39,7 +52,8 @@ def configure() -> None:
         worker_soft_shutdown_timeout=float(os.environ.get("INTEGRATION_SOFT_SHUTDOWN", "0")),
         worker_max_tasks_per_child=int(os.environ.get("INTEGRATION_TASKS_PER_CHILD", "0")) or None,
         broker_connection_retry_on_startup=True,
-        task_publish_retry=False,
+        # Once: a new pool child ends the connection that a main process has published by.
+        task_publish_retry_policy={"max_retries": 1, "interval_start": 0},
         worker_prefetch_multiplier=1,
         # After a lost connection, Celery's main and pool threads would both wait for
         # RabbitMQ's answer to a new prefetch count, and one of them for ever.
@@ -49,6 +63,7 @@ def configure() -> None:
         result_serializer=os.environ.get("INTEGRATION_SERIALIZER", "json"),
         accept_content=os.environ.get("INTEGRATION_ACCEPT", "json").split(),
         beat_schedule=json.loads(os.environ.get("INTEGRATION_SCHEDULE", "{}")),
+        **json.loads(os.environ.get("INTEGRATION_CELERY", "{}")),
     )
     vars(app)["_pool"] = None
     for cached in ("amqp", "backend"):

@@ -7,6 +7,8 @@ import os
 import time
 from typing import Any
 
+from kombu.exceptions import OperationalError
+
 from django_celery_once import AlreadyQueued, QueueOnce
 from django_celery_once.claims import alias_of
 from django_celery_once.locks import Lock, LockStore, open_store
@@ -33,12 +35,15 @@ def _store_of(task: QueueOnce) -> LockStore:
 def refused(task: QueueOnce, name: str) -> bool:
     """Ask for the call again; return whether it was refused as a duplicate.
 
-    One that was let in, as after the end of a run, is taken back.
+    One that was let in, as after the end of a run, is taken back, also where the connection to
+    its broker turns out to be dead.
     """
     try:
         let_in = task.apply_async((name,), queue="nobody-listens", expires=60)
     except AlreadyQueued:
         return True
+    except OperationalError:
+        return False
     lock = lock_of(task, name)
     if lock is not None and lock.owner == let_in.id:
         _store_of(task).release(lock)

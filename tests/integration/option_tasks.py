@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import signal
+import time
 from typing import Any
 
 from celery import Task
@@ -78,3 +80,16 @@ def call_itself(self: QueueOnce, name: str, way: str = "") -> Any:
         return "inner"
     lock = open_store("locks").inspect(self.once_key(name))
     return [inner, self.once_lock_held(), lock is not None and lock.owner == self.request.id]
+
+
+@app.task(bind=True, base=QueueOnce, once={"keys": ["name"]}, time_limit=1)
+def outlive_limit(self: QueueOnce, name: str) -> None:
+    """Tell whether the key is still taken when the pool begins to kill this run for its length."""
+
+    def look(*_signal: Any) -> None:
+        lock = open_store("locks").inspect(self.once_key(name))
+        note(name, f"taken: {lock is not None}", self.request.id or "")
+
+    signal.signal(signal.SIGTERM, look)
+    note(name, "start", self.request.id or "")
+    time.sleep(30)

@@ -6,10 +6,12 @@ import json
 import os
 import time
 from dataclasses import asdict, dataclass
+from functools import cache
 
 import redis
 
-_LIST = "referee"
+#: What the names of the lists begin with: each call has one, so that looking is cheap.
+_LISTS = "referee:"
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,30 +26,40 @@ class Entry:
 
 
 def _client() -> redis.Redis:
-    return redis.Redis.from_url(os.environ["INTEGRATION_REFEREE"])
+    return _client_of(os.environ["INTEGRATION_REFEREE"])
 
 
-def note(name: str, event: str, task_id: str) -> None:
-    """Write down that a run of the call ``name`` did something."""
-    with _client() as client:
-        write(client, name, event, task_id)
+@cache
+def _client_of(address: str) -> redis.Redis:
+    return redis.Redis.from_url(address)
 
 
-def write(client: redis.Redis, name: str, event: str, task_id: str) -> None:
+def note(name: str, event: str, task_id: str, at: float | None = None) -> None:
+    """Write down that a run of the call ``name`` did something, now or ``at`` another time."""
+    write(_client(), name, event, task_id, at)
+
+
+def write(
+    client: redis.Redis, name: str, event: str, task_id: str, at: float | None = None
+) -> None:
     """Do so through a client that is there already."""
-    entry = Entry(name, event, task_id, os.getpid(), time.time())
-    client.rpush(_LIST, json.dumps(asdict(entry)))
+    entry = Entry(name, event, task_id, os.getpid(), time.time() if at is None else at)
+    client.rpush(f"{_LISTS}{name}", json.dumps(asdict(entry)))
 
 
 def entries(name: str) -> list[Entry]:
     """Return what the runs of a call did, in order."""
-    return [entry for entry in all_entries() if entry.name == name]
+    return _read(f"{_LISTS}{name}")
 
 
 def all_entries() -> list[Entry]:
     """Return what the runs of all calls did, in order."""
-    with _client() as client:
-        return [Entry(**json.loads(line)) for line in client.lrange(_LIST, 0, -1)]
+    found = [entry for key in _client().scan_iter(f"{_LISTS}*") for entry in _read(key)]
+    return sorted(found, key=lambda entry: entry.at)
+
+
+def _read(key: str | bytes) -> list[Entry]:
+    return [Entry(**json.loads(line)) for line in _client().lrange(key, 0, -1)]
 
 
 def events(name: str) -> list[str]:
@@ -57,11 +69,9 @@ def events(name: str) -> list[str]:
 
 def change(name: str) -> int:
     """Make a change that a run is to see; return how many there are."""
-    with _client() as client:
-        return int(client.incr(f"changes:{name}"))
+    return int(_client().incr(f"changes:{name}"))
 
 
 def count(name: str) -> int:
     """Return how many changes there are."""
-    with _client() as client:
-        return int(client.get(f"changes:{name}") or 0)
+    return int(_client().get(f"changes:{name}") or 0)

@@ -15,6 +15,18 @@ from tests.integration.referee import count, events, note
 @app.task(bind=True, base=QueueOnce, once={"keys": ["name"], "on_duplicate": "rerun"})
 def index(self: QueueOnce, name: str, value: int = 0, scene: str = "") -> int:
     """Return the value, after the first run has acted its scene."""
+    return _index(self, name, value, scene)
+
+
+@app.task(
+    bind=True, base=QueueOnce, once={"keys": ["name"], "on_duplicate": "rerun"}, acks_late=True
+)
+def index_late(self: QueueOnce, name: str, value: int = 0, scene: str = "") -> int:
+    """Do so, acknowledged after the run."""
+    return _index(self, name, value, scene)
+
+
+def _index(self: QueueOnce, name: str, value: int, scene: str) -> int:
     note(name, "start", self.request.id or "")
     if scene == "wait":
         _wait(name)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import multiprocessing
+import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,10 +10,15 @@ from multiprocessing.synchronize import Barrier
 from queue import Empty
 from typing import Any
 
+from tests.forks import context
+
 ANSWERS_WITHIN = 60
 
 
-def _threads_of_one_process(barrier: Barrier, answers: Any, names: list[str], threads: int) -> None:
+def _threads_of_one_process(
+    environment: dict[str, str], barrier: Barrier, answers: Any, names: list[str], threads: int
+) -> None:
+    os.environ.update(environment)
     import django
 
     django.setup()
@@ -52,11 +57,12 @@ def _call(name: str) -> str:
 @contextmanager
 def storm(names: list[str], processes: int, calls: int) -> Iterator[Any]:
     """Yield a function that lets all callers ask for the next name, and returns the answers."""
-    context = multiprocessing.get_context("spawn")
     barrier, answers = context.Barrier(calls + 1), context.Queue()
     shares = [calls // processes + (each < calls % processes) for each in range(processes)]
     children = [
-        context.Process(target=_threads_of_one_process, args=(barrier, answers, names, share))
+        context.Process(
+            target=_threads_of_one_process, args=({**os.environ}, barrier, answers, names, share)
+        )
         for share in shares
     ]
     for child in children:

@@ -27,6 +27,7 @@ def _sleep(task: QueueOnce, name: str, seconds: float) -> str:
 def _sleep_through(task: QueueOnce, name: str, seconds: float) -> str:
     """Sleep on through SIGTERM."""
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    note(name, "deaf", task.request.id or "")
     try:
         until = time.monotonic() + seconds
         while time.monotonic() < until:
@@ -66,6 +67,13 @@ def _fail(task: QueueOnce, name: str, seconds: float) -> None:
     raise ValueError(name)
 
 
+def _fail_once(task: QueueOnce, name: str, seconds: float) -> str:
+    """Fail in the first run."""
+    if events(name).count("start") == 1:
+        raise ValueError(name)
+    return "survived"
+
+
 def _retry(task: QueueOnce, name: str, seconds: float) -> str:
     if not task.request.retries:
         raise task.retry(countdown=seconds)
@@ -90,6 +98,13 @@ def _reject(task: QueueOnce, name: str, seconds: float) -> None:
     raise Reject("no", requeue=False)
 
 
+def _reject_first(task: QueueOnce, name: str, seconds: float) -> str:
+    """Have the first run's message rejected."""
+    if events(name).count("start") == 1:
+        raise Reject("elsewhere", requeue=False)
+    return "survived"
+
+
 def _reject_once(task: QueueOnce, name: str, seconds: float) -> str:
     if events(name).count("start") == 1:
         raise Reject("later", requeue=True)
@@ -97,11 +112,11 @@ def _reject_once(task: QueueOnce, name: str, seconds: float) -> str:
 
 
 def _replace_same(task: QueueOnce, name: str, seconds: float) -> Any:
-    return task.replace(play.si(name, "sleep", seconds))
+    return task.replace(play.si(name, "wait_until_told", seconds))
 
 
 def _replace_other(task: QueueOnce, name: str, seconds: float) -> Any:
-    return task.replace(play.si(f"{name}-other", "sleep", seconds))
+    return task.replace(play.si(f"{name}-other", "wait_until_told", seconds))
 
 
 def _retry_when_told(task: QueueOnce, name: str, seconds: float) -> str:
@@ -149,12 +164,14 @@ SCENES: dict[str, Callable[[QueueOnce, str, float], Any]] = {
     "exit": _exit,
     "exit_once": _exit_once,
     "fail": _fail,
+    "fail_once": _fail_once,
     "retry": _retry,
     "retry_when_told": _retry_when_told,
     "retry_and_go_on": _retry_and_go_on,
     "give_up": _give_up,
     "ignore": _ignore,
     "reject": _reject,
+    "reject_first": _reject_first,
     "reject_once": _reject_once,
     "replace_same": _replace_same,
     "replace_other": _replace_other,

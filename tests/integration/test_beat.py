@@ -134,6 +134,26 @@ def test_a_beat_within_a_worker(folder: Path, schedule: Schedule) -> None:
     assert runs == ["start", "end"] * (len(runs) // 2)
 
 
+def left_of(name: str) -> float:
+    """Return the seconds of a lock that beat's next call takes; it may be taken by now."""
+    wait_until(lambda: lock_of(play, name) is not None, "a call")
+    held = lock_of(play, name)
+    assert held is not None
+    return held.remaining
+
+
+@pytest.mark.parametrize(
+    "scheduler", ["celery.beat:PersistentScheduler", "redbeat.schedulers:RedBeatScheduler"]
+)
+def test_an_entry_with_options_of_its_own(folder: Path, schedule: Schedule, scheduler: str) -> None:
+    """Keep them with whichever scheduler keeps an entry's options."""
+    name = new_name()
+    schedule([name], once={"timeout": 500, "keys": ["name"]})
+    with Beat(folder, "-S", scheduler) as beat:
+        assert left_of(name) > 60, "the task's own"
+    assert "beat_schedule" not in beat.text()
+
+
 PLAN = """
 import django, json, sys
 django.setup()
@@ -146,13 +166,38 @@ PeriodicTask.objects.create(name="plan", task=task, interval=every, args=json.du
 """
 
 
-def test_a_schedule_in_the_database(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Do all of it with django-celery-beat, in a database that has its tables."""
+@pytest.fixture
+def plan(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    """Let django-celery-beat plan calls of ``play``, in a database that has its tables."""
     pytest.importorskip("django_celery_beat", reason="django-celery-beat is not installed")
     monkeypatch.setenv("INTEGRATION_APPS", "django_celery_beat")
-    monkeypatch.setenv("TEST_DATABASE_NAME", f"once_test_beat_{os.getpid()}")
+    monkeypatch.setenv("TEST_DATABASE_NAME", f"once_test_beat_{os.getpid()}_{new_name()}")
     monkeypatch.setenv("DJANGO_SETTINGS_MODULE", "tests.integration.settings")
+
+    def run(name: str) -> None:
+        subprocess.run([sys.executable, "-c", PLAN, play.name, name], check=True)
+
+    return run
+
+
+def test_a_schedule_in_the_database(folder: Path, plan: Callable[[str], None]) -> None:
+    """Do all of it with django-celery-beat."""
     name = new_name()
-    subprocess.run([sys.executable, "-c", PLAN, play.name, name], check=True)
+    plan(name)
     with Beat(folder, "-S", "django") as beat:
         refused_until_run(beat, name, folder)
+
+
+def test_options_that_the_database_has_no_place_for(
+    folder: Path, plan: Callable[[str], None], schedule: Schedule
+) -> None:
+    """Name the entry, and go on with the task's own."""
+    name = new_name()
+    plan(new_name())
+    schedule([name], once={"timeout": 500})
+    with Beat(folder, "-S", "django") as beat:
+        assert left_of(name) <= 60
+        wait_until(lambda: f"Entry '{name}' of beat_schedule" in beat.text(), "the warning")
+    [line] = [each for each in beat.text().splitlines() if "of beat_schedule" in each]
+    assert "WARNING" in line
+    assert "{'timeout': 500}, which DatabaseScheduler does not keep" in line

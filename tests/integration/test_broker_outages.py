@@ -19,7 +19,7 @@ from tests.integration.calls import (
     wait_for_event,
     wait_until_free,
 )
-from tests.integration.conftest import POOLS
+from tests.integration.conftest import EACH_POOL, POOLS
 from tests.integration.referee import events, note
 from tests.integration.tasks import play, play_late
 from tests.integration.workers import Worker, wait_until
@@ -56,7 +56,7 @@ def test_a_broker_that_is_down_leaves_no_lock(broker: Broker, open_before: bool)
     assert refused(play, name)
 
 
-@pytest.fixture(params=POOLS)
+@pytest.fixture
 def worker(request: pytest.FixtureRequest, broker: Broker, folder: Path) -> Iterator[Worker]:
     """Return a worker on a broker that may be killed."""
     with Worker(folder, request.param) as started:
@@ -64,6 +64,9 @@ def worker(request: pytest.FixtureRequest, broker: Broker, folder: Path) -> Iter
         broker.start()  # or it would not shut down
 
 
+@pytest.mark.parametrize(
+    ("mortal_broker", "worker"), [place.split() for place in EACH_POOL], indirect=True
+)
 def test_a_run_outlives_its_broker(worker: Worker, broker: Broker) -> None:
     """Let a run end, and free its key, while its broker is dead."""
     name = new_name()
@@ -78,6 +81,7 @@ def test_a_run_outlives_its_broker(worker: Worker, broker: Broker) -> None:
 
 
 @rabbitmq_only
+@pytest.mark.parametrize("worker", POOLS, indirect=True)
 def test_a_planned_task_outlives_its_broker(worker: Worker, broker: Broker) -> None:
     """Refuse duplicates of what waits in a worker for its time, and run it once."""
     name = new_name()
@@ -92,6 +96,7 @@ def test_a_planned_task_outlives_its_broker(worker: Worker, broker: Broker) -> N
 
 
 @rabbitmq_only
+@pytest.mark.parametrize("worker", POOLS, indirect=True)
 @pytest.mark.usefixtures("short_lease")
 def test_a_connection_lost_in_a_run_brings_no_second_run(worker: Worker, broker: Broker) -> None:
     """Send the copy back that comes while the first runs, and drop it after its end."""

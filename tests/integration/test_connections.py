@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -31,13 +30,6 @@ def worker(request: pytest.FixtureRequest, use_broker: None, folder: Path) -> It
             yield started
 
 
-def main_process(worker: Worker) -> psutil.Process:
-    """Return the worker's main process, the child of this one that leads its group."""
-    children = psutil.Process(os.getpid()).children()
-    [main] = [each for each in children if worker.log.stem in " ".join(each.cmdline())]
-    return main
-
-
 def addresses(process: psutil.Process, server: RedisServer) -> set[str]:
     """Return from where a process is connected to a server, or has been when it was forked."""
     return {
@@ -54,7 +46,7 @@ def connections(worker: Worker, server: RedisServer) -> list[int]:
     """
     with redis.Redis.from_url(server.url()) as admin:
         known = {each["addr"] for each in admin.client_list()}
-    main = main_process(worker)
+    main = psutil.Process(worker.pid)
     own = addresses(main, server) & known
     found = [(addresses(child, server) & known) - own for child in main.children()]
     return [len(own), *map(len, found)]
@@ -93,7 +85,7 @@ def test_a_worker_has_one_for_each_thread(worker: Worker, redis_server: RedisSer
 @pytest.mark.parametrize("worker", ["prefork"], indirect=True)
 def test_an_idle_worker_ends_its_renewals(worker: Worker, redis_server: RedisServer) -> None:
     """Begin a thread that renews with a run, and end it when nothing runs."""
-    children = main_process(worker).children()
+    children = psutil.Process(worker.pid).children()
 
     def threads() -> int:
         return sum(child.num_threads() for child in children)

@@ -25,7 +25,8 @@ from tests.integration.calls import (
     wait_until_free,
 )
 from tests.integration.conftest import on_pools
-from tests.integration.referee import entries, events
+from tests.integration.option_tasks import outlive_limit
+from tests.integration.referee import entries, events, note
 from tests.integration.tasks import (
     play,
     play_again,
@@ -36,66 +37,67 @@ from tests.integration.tasks import (
 )
 from tests.integration.workers import wait_until
 
-pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("worker")]
+pytestmark = pytest.mark.django_db(transaction=True)
 
 #: The gevent pool of Celery 5.4 knows no way to end a task.
 CAN_TERMINATE = ["prefork", "gevent"] if "terminate_job" in vars(GeventPool) else ["prefork"]
-EARLY_AND_LATE = pytest.mark.parametrize("task", [play, play_late])
+#: Acknowledged before they run, and after.
+BOTH = (play, play_late)
 
 
 @on_pools("prefork", "gevent")
-@EARLY_AND_LATE
-def test_a_hard_time_limit_frees_the_lock(task: QueueOnce) -> None:
+def test_a_hard_time_limit_frees_the_lock() -> None:
     """Free the key of a run that was killed for its length."""
     name = new_name()
-    result = task.apply_async((name, "sleep", 30.0), time_limit=1)
-    with pytest.raises(TimeLimitExceeded):
-        value(result)
-    wait_until_free(task, name)
+    results = [task.apply_async((name, "sleep", 30.0), time_limit=1) for task in BOTH]
+    for task, result in zip(BOTH, results, strict=True):
+        with pytest.raises(TimeLimitExceeded):
+            value(result)
+        wait_until_free(task, name)
 
 
 @on_pools("prefork")
-@EARLY_AND_LATE
-def test_a_soft_time_limit_frees_the_lock(task: QueueOnce) -> None:
+def test_a_run_beyond_its_hard_time_limit_keeps_its_key_until_it_is_dead() -> None:
+    """Free the key when the pool has killed the child, which may clean up until then."""
+    name = new_name()
+    outlive_limit.delay(name)
+    wait_for_event(name, "start")
+    wait_until_free(outlive_limit, name)
+    child = entries(name)[0].pid
+    wait_until(lambda: not psutil.pid_exists(child), "the child dead")
+    assert "taken: False" not in events(name)
+
+
+@on_pools("prefork")
+def test_a_soft_time_limit_frees_the_lock() -> None:
     """Free the key of a run that ended itself for its length."""
     name = new_name()
-    task.apply_async((name, "sleep", 30.0), soft_time_limit=1)
-    wait_for_event(name, "end")
-    wait_until_free(task, name)
-
-
-@EARLY_AND_LATE
-def test_a_revoked_task_frees_the_lock_when_it_is_delivered(task: QueueOnce) -> None:
-    """Free the key of an ETA task that was revoked, once its time has come."""
-    name = new_name()
-    result = task.apply_async((name,), countdown=3)
-    time.sleep(0.5)
-    app.control.revoke(result.id)
-    with pytest.raises(TaskRevokedError):
-        value(result)
-    wait_until_free(task, name)
-    assert events(name) == []
+    for task in BOTH:
+        task.apply_async((name, "sleep", 30.0), soft_time_limit=1)
+    wait_for_event(name, "end", times=2)
+    for task in BOTH:
+        wait_until_free(task, name)
 
 
 @on_pools(*CAN_TERMINATE)
-@EARLY_AND_LATE
-def test_a_terminated_task_frees_the_lock(task: QueueOnce) -> None:
+def test_a_terminated_task_frees_the_lock() -> None:
     """Free the key when the child has gone."""
     name = new_name()
-    result = task.delay(name, "sleep", 30.0)
-    wait_for_event(name, "start")
-    app.control.revoke(result.id, terminate=True)
-    with pytest.raises(TaskRevokedError):
-        value(result)
-    wait_until_free(task, name)
+    results = [task.delay(name, "sleep", 30.0) for task in BOTH]
+    wait_for_event(name, "start", times=2)
+    for task, result in zip(BOTH, results, strict=True):
+        app.control.revoke(result.id, terminate=True)
+        with pytest.raises(TaskRevokedError):
+            value(result)
+        wait_until_free(task, name)
 
 
 @on_pools("prefork")
 def test_a_task_that_ignores_its_termination_keeps_the_lock() -> None:
     """Hold the key for as long as the body truly runs."""
     name = new_name()
-    result = play.delay(name, "sleep_through", 6.0)
-    wait_for_event(name, "start")
+    result = play.delay(name, "sleep_through", 3.0)
+    wait_for_event(name, "deaf")
     app.control.revoke(result.id, terminate=True)
     while "end" not in events(name):
         assert refused(play, name) or "end" in events(name), "free while the task ran"
@@ -108,34 +110,22 @@ def test_a_task_that_ignores_its_termination_keeps_the_lock() -> None:
 
 
 @on_pools("threads")
-@EARLY_AND_LATE
-def test_a_task_that_can_not_be_terminated_keeps_the_lock(task: QueueOnce) -> None:
+def test_a_task_that_can_not_be_terminated_keeps_the_lock() -> None:
     """Hold the key of a body that runs on, for threads can't be killed."""
-    name = new_name()
-    result = task.delay(name, "sleep", 6.0)
-    wait_for_event(name, "start")
-    app.control.revoke(result.id, terminate=True)
-    while "end" not in events(name):
-        assert refused(task, name) or "end" in events(name), "free while the task ran"
-        time.sleep(0.2)
-    wait_until_free(task, name)
-
-
-def test_an_expired_message_frees_the_lock() -> None:
-    """Free the key at delivery, or where the broker drops the message, in bounded time."""
-    name = new_name()
-    result = play.apply_async((name,), expires=1, countdown=2)
-    lock = lock_of(play, name)
-    assert lock is not None
-    assert lock.remaining <= 1 + 60
-    with pytest.raises(TaskRevokedError):
-        value(result)
-    wait_until_free(play, name)
-    assert events(name) == []
+    names = {task: new_name() for task in BOTH}
+    for task, name in names.items():
+        result = task.delay(name, "sleep", 3.0)
+        wait_for_event(name, "start")
+        app.control.revoke(result.id, terminate=True)
+    for task, name in names.items():
+        while "end" not in events(name):
+            assert refused(task, name) or "end" in events(name), "free while the task ran"
+            time.sleep(0.2)
+        wait_until_free(task, name)
 
 
 @on_pools("prefork")
-@EARLY_AND_LATE
+@pytest.mark.parametrize("task", BOTH)
 def test_a_killed_child_frees_the_lock(task: QueueOnce) -> None:
     """Free the key when the message will not come again."""
     name = new_name()
@@ -169,7 +159,7 @@ def test_a_killed_child_is_retried_under_its_lock() -> None:
 
 
 @on_pools("prefork")
-@EARLY_AND_LATE
+@pytest.mark.parametrize("task", BOTH)
 def test_a_child_that_exits_frees_the_lock(task: QueueOnce) -> None:
     """Free the key after ``SystemExit``."""
     name = new_name()
@@ -183,18 +173,22 @@ def _is_queued(task: QueueOnce, name: str) -> bool:
     return bool(events(name)) and lock is not None and lock.phase is Phase.QUEUED
 
 
+@pytest.mark.usefixtures("worker")
 def test_hooks_without_super_free_the_lock() -> None:
     """Depend on no method that a subclass may override."""
-    for scene in ("sleep", "fail"):
-        name = new_name(scene)
-        play_carelessly.delay(name, scene, 1.0)
-        if scene == "sleep":
-            wait_for_event(name, "start")
-            assert lock_of(play_carelessly, name) is not None
-        wait_for_event(name, "end")
-        wait_until_free(play_carelessly, name)
+    name = new_name()
+    play_carelessly.delay(name, "wait_until_told", 30.0)
+    wait_for_event(name, "start")
+    assert lock_of(play_carelessly, name) is not None
+    note(name, "told", "")
+    failed = new_name()
+    play_carelessly.delay(failed, "fail")
+    for each in (name, failed):
+        wait_for_event(each, "end")
+        wait_until_free(play_carelessly, each)
 
 
+@pytest.mark.usefixtures("worker")
 def test_an_unknown_task_frees_the_lock() -> None:
     """Free the key of a message that this worker can't name."""
 
@@ -210,18 +204,28 @@ def test_an_unknown_task_frees_the_lock() -> None:
         app.tasks.pop(unknown.name)
 
 
-def test_a_countdown_longer_than_its_timeout_keeps_the_lock() -> None:
-    """Hold the key until the task has come to its turn and run."""
-    name = new_name()
-    result = play.apply_async((name,), countdown=4, once={"timeout": 1})
-    until = time.monotonic() + 3
-    while time.monotonic() < until:
-        assert refused(play, name)
+@pytest.mark.usefixtures("worker")
+def test_a_pause_longer_than_its_timeout_keeps_the_lock() -> None:
+    """Hold the key over a countdown, and over that of a retry, until the task has run."""
+    planned, retried = new_name("planned"), new_name("retried")
+    sent = time.monotonic()
+    results = {
+        planned: play.apply_async((planned,), countdown=4, once={"timeout": 1}),
+        retried: play.apply_async((retried, "retry", 4.0), once={"timeout": 1}),
+    }
+    wait_for_event(retried, "end")
+    seen = time.monotonic()
+    while time.monotonic() < seen + 2:
+        assert refused(play, retried)
+        assert time.monotonic() > sent + 3 or refused(play, planned)
         time.sleep(0.2)
-    assert value(result) == "held: True"
-    wait_until_free(play, name)
+    assert value(results[planned]) == "held: True"
+    assert value(results[retried]) == "retried"
+    for name in results:
+        wait_until_free(play, name)
 
 
+@pytest.mark.usefixtures("worker")
 def test_an_automatic_retry_keeps_the_lock() -> None:
     """Hold the key over ``autoretry_for``, and free it when the retries are spent."""
     name = new_name()
@@ -230,16 +234,3 @@ def test_an_automatic_retry_keeps_the_lock() -> None:
     assert refused(play_again, name)
     wait_for_event(name, "end", times=2)
     wait_until_free(play_again, name)
-
-
-def test_a_retry_longer_than_its_timeout_keeps_the_lock() -> None:
-    """Hold the key over the countdown of a retry."""
-    name = new_name()
-    result = play.apply_async((name, "retry", 4.0), once={"timeout": 1})
-    wait_for_event(name, "end")
-    until = time.monotonic() + 3
-    while time.monotonic() < until:
-        assert refused(play, name)
-        time.sleep(0.2)
-    assert value(result) == "retried"
-    wait_until_free(play, name)

@@ -19,7 +19,7 @@ from tests.integration.calls import (
     wait_for_event,
     wait_until_free,
 )
-from tests.integration.conftest import on_pools
+from tests.integration.conftest import on_each_pool, on_pools
 from tests.integration.referee import events
 from tests.integration.tasks import play
 from tests.integration.workers import Worker, wait_until
@@ -51,30 +51,33 @@ def wait_until_kept(name: str) -> None:
     assert refused(play, name)
 
 
-@pytest.mark.usefixtures("worker")
 class TestEveryPool:
     """What does not depend on how a pool ends its runs."""
 
+    @on_each_pool()
     def test_a_run_that_ends_soon(self) -> None:
         """Refuse duplicates until the time is up, and let one in then."""
         name = new_name()
         began = time.time()
-        assert value(queue(name, timeout=4)) == "held: True"
-        while time.time() < began + 3:
+        assert value(queue(name, timeout=3)) == "held: True"
+        while time.time() < began + 2:
             assert refused(play, name)
             time.sleep(0.2)
         wait_until_free(play, name)
-        assert time.time() >= began + 4
+        assert time.time() >= began + 3
         assert value(queue(name, timeout=1)) == "held: True"
 
-    @pytest.mark.parametrize("scene", ["fail", "ignore", "reject", "give_up"])
-    def test_whatever_becomes_of_the_run(self, scene: str) -> None:
+    @on_each_pool(elsewhere=True)
+    def test_whatever_becomes_of_the_run(self) -> None:
         """Keep the key after a failure, too."""
-        name = new_name()
-        queue(name, scene)
-        wait_for_event(name, "end")
-        wait_until_kept(name)
+        names = {scene: new_name() for scene in ("fail", "ignore", "reject", "give_up")}
+        for scene, name in names.items():
+            queue(name, scene)
+        for name in names.values():
+            wait_for_event(name, "end")
+            wait_until_kept(name)
 
+    @on_each_pool()
     def test_a_failure_frees_the_key_where_that_is_asked(self) -> None:
         """Keep it after a success all the same."""
         failed, done = new_name(), new_name()
@@ -84,6 +87,7 @@ class TestEveryPool:
         wait_until_free(play, failed)
         wait_until_kept(done)
 
+    @on_each_pool(elsewhere=True)
     def test_a_retry_is_the_same_call(self) -> None:
         """Refuse duplicates between the two runs and after them."""
         name = new_name()
@@ -92,6 +96,7 @@ class TestEveryPool:
         assert value(result) == "retried"
         wait_until_kept(name)
 
+    @on_each_pool()
     def test_a_run_longer_than_its_time(self) -> None:
         """Keep the key while it runs, not longer."""
         name = new_name()
@@ -100,6 +105,7 @@ class TestEveryPool:
         assert value(result) == "held: True"
         wait_until_free(play, name, 1.5)
 
+    @on_each_pool(elsewhere=True)
     def test_a_call_that_is_revoked_in_time(self) -> None:
         """Free the key of a run that never was."""
         name = new_name()
@@ -111,7 +117,6 @@ class TestEveryPool:
 
 
 @on_pools("prefork")
-@pytest.mark.usefixtures("worker")
 @pytest.mark.parametrize("freed", [False, True])
 def test_a_killed_child(freed: bool) -> None:
     """Keep the key, or free it where a failure does."""
@@ -125,7 +130,6 @@ def test_a_killed_child(freed: bool) -> None:
 
 
 @on_pools("prefork")
-@pytest.mark.usefixtures("worker")
 @pytest.mark.parametrize("freed", [False, True])
 def test_a_terminated_run(freed: bool) -> None:
     """Keep the key, or free it where a failure does."""

@@ -8,7 +8,6 @@ from pathlib import Path
 import celery
 import pytest
 
-from django_celery_once import QueueOnce
 from django_celery_once.locks import open_store
 from tests.integration.app import app
 from tests.integration.calls import (
@@ -21,13 +20,15 @@ from tests.integration.calls import (
     wait_for_event,
     wait_until_free,
 )
-from tests.integration.referee import entries, events
+from tests.integration.referee import entries, events, note
 from tests.integration.tasks import play, play_late
 from tests.integration.workers import Worker, wait_until
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
 ONE_RUN = ["start", "end"]
+#: Acknowledged before they run, and after.
+BOTH = (play, play_late)
 #: Celery 5.4 fails a late task that a cold shutdown cuts short, and knows no soft shutdown.
 COMES_AGAIN = celery.VERSION >= (5, 5)
 
@@ -65,23 +66,29 @@ def test_a_task_of_a_killed_worker_frees_its_lock(folder: Path) -> None:
     wait_until_free(play, name)
 
 
-@pytest.mark.parametrize("task", [play, play_late])
-def test_a_warm_shutdown_waits_for_the_run(folder: Path, task: QueueOnce) -> None:
+def test_a_warm_shutdown_waits_for_the_run(folder: Path) -> None:
     """Let the run end and free its lock; keep what was not begun for the next worker."""
-    running, waiting = new_name("running"), new_name("waiting")
-    with Worker(folder, concurrency=1) as worker:
-        task.delay(running, "sleep", 3.0)
-        wait_for_event(running, "start")
-        task.delay(waiting)
+    running = {task: new_name("running") for task in BOTH}
+    waiting = {task: new_name("waiting") for task in BOTH}
+    with Worker(folder) as worker:
+        for task, name in running.items():
+            task.delay(name, "sleep", 3.0)
+            wait_for_event(name, "start")
+        for task, name in waiting.items():
+            task.delay(name)
         worker.signal(signal.SIGTERM)
-        refused_until(task, running, "end", 1)
+        for task, name in running.items():
+            refused_until(task, name, "end", 1)
         worker.wait()
-        wait_until_free(task, running)
-    assert refused(task, waiting)
+        for task, name in running.items():
+            wait_until_free(task, name)
+    assert all(refused(task, name) for task, name in waiting.items())
     with Worker(folder):
-        wait_for_event(waiting, "end")
-        wait_until_free(task, waiting)
-    assert (events(running), events(waiting)) == (ONE_RUN, ONE_RUN)
+        for task, name in waiting.items():
+            wait_for_event(name, "end")
+            wait_until_free(task, name)
+    for name in (*running.values(), *waiting.values()):
+        assert events(name) == ONE_RUN
 
 
 def test_a_cold_shutdown_keeps_what_will_run_again(folder: Path) -> None:
@@ -129,23 +136,22 @@ def test_a_soft_shutdown_keeps_what_will_run_again(
         wait_until_free(play_late, name)
 
 
-@pytest.mark.parametrize("task", [play, play_late])
-def test_sigterm_may_mean_a_cold_shutdown(
-    folder: Path, monkeypatch: pytest.MonkeyPatch, task: QueueOnce
-) -> None:
+def test_sigterm_may_mean_a_cold_shutdown(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Keep or free exactly as the message will or will not come again."""
     monkeypatch.setenv("REMAP_SIGTERM", "SIGQUIT")
-    name = new_name()
+    names = {task: new_name() for task in BOTH}
     with Worker(folder) as worker:
-        task.delay(name, "sleep", 5.0)
-        wait_for_event(name, "start")
+        for task, name in names.items():
+            task.delay(name, "sleep", 5.0)
+            wait_for_event(name, "start")
         worker.signal(signal.SIGTERM)
         worker.wait()
     monkeypatch.delenv("REMAP_SIGTERM")
+    wait_until_free(play, names[play])
     with Worker(folder):
-        if task is play_late and COMES_AGAIN:
-            refused_until(task, name, "end", 2)
-        wait_until_free(task, name)
+        if COMES_AGAIN:
+            refused_until(play_late, names[play_late], "end", 2)
+        wait_until_free(play_late, names[play_late])
 
 
 @pytest.mark.parametrize("pool", ["threads", "solo", "gevent"])
@@ -179,18 +185,20 @@ def test_a_worker_that_wakes_too_late_touches_no_other_lock(folder: Path) -> Non
     """Let a stopped worker's key go, and its run do no harm when it wakes."""
     name = new_name()
     with Worker(folder) as stopped:
-        play.delay(name, "sleep", 4.0)
+        first = play.delay(name, "wait_until_told", 60.0)
         wait_for_event(name, "start")
         # A broker hands messages to a stopped worker, too, as far as it has asked for them.
         app.control.cancel_consumer(app.conf.task_default_queue, reply=True)
         stopped.signal(signal.SIGSTOP, whole_group=True)
         wait_until_free(play, name)
         with Worker(folder):
-            second = play.delay(name, "sleep", 8.0)
+            second = play.delay(name, "sleep", 12.0)
             wait_for_event(name, "start", times=2)
             stopped.signal(signal.SIGCONT, whole_group=True)
-            wait_for_event(name, "end", times=1)
             wait_until(lambda: "lost its lock" in stopped.text(), "the loss told")
+            note(name, "told", "")
+            wait_for_event(name, "end", times=1)
+            assert value(first) == "held: False"
             lock = lock_of(play, name)
             assert lock is not None
             assert lock.owner == second.id

@@ -68,7 +68,7 @@ def send_raw(name: str, body: object, **properties: Any) -> str:
         "id": lock.owner,
         "root_id": lock.owner,
         "group": None,
-        NAME: Header(lock.key, lock.token).as_message(),
+        NAME: Header(lock.key, lock.token).as_message(play.name, lock.owner),
     }
     with app.producer_pool.acquire() as producer:
         producer.publish(
@@ -105,7 +105,7 @@ def test_an_undecodable_body_is_bounded_by_the_timeout(worker: Worker) -> None:
     "soft_time_limit must" not in inspect.getsource(Task.apply_async),
     reason="this Celery compares no time limits at the call",
 )
-def test_a_time_limit_that_can_not_be_leaves_no_lock(use_broker: None) -> None:
+def test_a_time_limit_that_can_not_be_leaves_no_lock(own_queue: None) -> None:
     """Free the key where ``apply_async`` refuses the limits of a task."""
 
     @app.task(
@@ -121,7 +121,7 @@ def test_a_time_limit_that_can_not_be_leaves_no_lock(use_broker: None) -> None:
     assert lock_of(limits, name) is None
 
 
-def test_several_applications_in_one_process(use_broker: None) -> None:
+def test_several_applications_in_one_process(own_queue: None) -> None:
     """Guard the tasks of each, by name: one name is one task wherever it is defined."""
     other = Celery("other", set_as_current=False)
     other.conf.update(broker_url=app.conf.broker_url, task_default_queue="nobody-listens")

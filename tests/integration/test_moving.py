@@ -45,16 +45,17 @@ def test_it_is_guarded_from_its_start(folder: Path) -> None:
 def test_it_gives_way_to_a_new_call(folder: Path) -> None:
     """Run one of the two, and let nobody wait for the other."""
     name = new_name()
-    old, new = queued_before(name), play.delay(name)
+    old, new = queued_before(name), play.delay(name, "wait_until_told", 30)
     lock = lock_of(play, name)
     assert lock is not None
     assert lock.owner == new.id
     with Worker(folder):
         with pytest.raises(TaskRevokedError, match=f"duplicate of {new.id}"):
             value(old)
+        note(name, "told", "")
         assert value(new) == "held: True"
         wait_until_free(play, name)
-    assert events(name) == ["start", "end"]
+    assert sorted(events(name)) == ["end", "start", "told"]
 
 
 def test_an_unlocked_task_waits_for_its_retry_under_a_lock(folder: Path) -> None:

@@ -12,7 +12,7 @@ from django_celery_once import AlreadyQueued
 from tests.integration.app import app
 from tests.integration.calls import lock_of, new_name, value, wait_for_event, wait_until_free
 from tests.integration.canvas_tasks import collect, plain
-from tests.integration.conftest import on_pools
+from tests.integration.conftest import on_each_pool, on_pools
 from tests.integration.referee import entries, events, note
 from tests.integration.rerun_tasks import again, index
 
@@ -42,10 +42,10 @@ def check_one_followed(name: str, first: Any, follow_up: Any, newest: int = 5) -
     assert runs == [first.id, follow_up.id]
 
 
-@pytest.mark.usefixtures("worker")
 class TestEveryPool:
     """What does not depend on how a pool ends its runs."""
 
+    @on_each_pool()
     def test_one_run_follows(self) -> None:
         """Queue it the moment the run ends, with the newest arguments."""
         name, first = start()
@@ -55,6 +55,7 @@ class TestEveryPool:
         assert value(first) == 0
         check_one_followed(name, first, follow_up)
 
+    @on_each_pool(elsewhere=True)
     def test_a_run_that_fails_is_followed(self) -> None:
         """Whatever becomes of the run."""
         name, first = start("fail")
@@ -62,6 +63,7 @@ class TestEveryPool:
         note(name, "told", "")
         check_one_followed(name, first, follow_up)
 
+    @on_each_pool()
     def test_a_call_that_is_revoked_is_followed(self) -> None:
         """Queue the other run when the worker drops the first."""
         name = new_name()
@@ -72,6 +74,7 @@ class TestEveryPool:
         wait_until_free(index, name)
         assert events(name) == ["start", "end 5"]
 
+    @on_each_pool(elsewhere=True)
     def test_a_follow_up_is_followed_in_its_turn(self) -> None:
         """Ask while the second runs: a third follows."""
         name, first = start()
@@ -84,6 +87,7 @@ class TestEveryPool:
         assert value(third, 30) == 5
         wait_until_free(index, name)
 
+    @on_each_pool()
     def test_a_task_queues_itself_again(self) -> None:
         """Begin with the next run when the body of this one has ended."""
         name = new_name()
@@ -98,7 +102,6 @@ class TestEveryPool:
 
 
 @on_pools("prefork")
-@pytest.mark.usefixtures("worker")
 def test_a_killed_child_is_followed() -> None:
     """Queue the other run when the worker's main process hears of it."""
     name, first = start("kill")
@@ -108,7 +111,16 @@ def test_a_killed_child_is_followed() -> None:
 
 
 @on_pools("prefork")
-@pytest.mark.usefixtures("worker")
+def test_each_killed_child_is_followed() -> None:
+    """Do so again: a new child closes the connection by which its parent has published."""
+    for _each in range(3):
+        name, first = start("kill")
+        follow_up = ask(name, 2)
+        note(name, "told", "")
+        check_one_followed(name, first, follow_up, newest=2)
+
+
+@on_pools("prefork")
 def test_a_terminated_run_is_followed() -> None:
     """Do the same where somebody has ended it."""
     name, first = start()
@@ -118,7 +130,6 @@ def test_a_terminated_run_is_followed() -> None:
 
 
 @on_pools("prefork", "threads")
-@pytest.mark.usefixtures("worker")
 def test_a_member_of_a_chord_waits_for_its_turn() -> None:
     """Run it as the member that it is."""
     name, first = start()
@@ -132,7 +143,6 @@ def test_a_member_of_a_chord_waits_for_its_turn() -> None:
 
 
 @on_pools("prefork")
-@pytest.mark.usefixtures("worker")
 def test_a_call_at_the_commit() -> None:
     """Ask when the data is there, and not after a rollback."""
     name, first = start()
@@ -150,7 +160,6 @@ def test_a_call_at_the_commit() -> None:
 
 
 @on_pools("prefork")
-@pytest.mark.usefixtures("worker")
 def test_a_second_call_of_oneself_is_a_duplicate() -> None:
     """Let one follow, and refuse what comes after it as any duplicate."""
     name = new_name()

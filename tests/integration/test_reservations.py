@@ -1,16 +1,19 @@
-"""Keys that are reserved before a commit, with workers of every pool, on every broker."""
+"""Keys that are reserved before a commit, with workers of every pool."""
 
 from __future__ import annotations
 
 from contextlib import suppress
+from contextvars import Context
 from typing import Any, NoReturn
 
 import pytest
+from billiard import Process
 from django.db import transaction
 
-from django_celery_once import claims
+from django_celery_once import AlreadyQueued, claims
 from django_celery_once.exceptions import LockUnavailable
-from django_celery_once.locks import Phase
+from django_celery_once.locks import Phase, open_store
+from django_celery_once.status import Reference, State, find_out
 from tests.integration.app import app
 from tests.integration.calls import (
     lock_of,
@@ -20,11 +23,12 @@ from tests.integration.calls import (
     wait_for_event,
     wait_until_free,
 )
+from tests.integration.conftest import on_each_pool, on_pools
 from tests.integration.referee import entries, events, note
 from tests.integration.tasks import play, play_unlocked
 from tests.integration.workers import wait_until
 
-pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("worker")]
+pytestmark = pytest.mark.django_db(transaction=True)
 
 ONE_RUN = ["start", "end"]
 
@@ -39,6 +43,7 @@ def queue(name: str, scene: str = "sleep", seconds: float = 0.0, **options: Any)
     return result
 
 
+@on_each_pool()
 def test_a_reserved_call_runs_once_and_frees_its_key() -> None:
     """Hold the key from the reservation to the end of the run."""
     name = new_name()
@@ -54,6 +59,7 @@ def test_a_reserved_call_runs_once_and_frees_its_key() -> None:
     assert [each.task_id for each in entries(name) if each.event == "start"] == [result.id]
 
 
+@on_each_pool(elsewhere=True)
 def test_a_retry_keeps_what_was_reserved() -> None:
     """Hand the key on from the reservation to the message to the retry."""
     name = new_name()
@@ -62,6 +68,7 @@ def test_a_retry_keeps_what_was_reserved() -> None:
     assert events(name) == ONE_RUN * 2
 
 
+@on_each_pool()
 def test_a_reserved_call_that_is_revoked() -> None:
     """Free the key when the worker drops the message."""
     name = new_name()
@@ -71,6 +78,7 @@ def test_a_reserved_call_that_is_revoked() -> None:
     assert events(name) == []
 
 
+@on_each_pool(elsewhere=True)
 def test_only_the_queue_is_guarded() -> None:
     """Free the key at the start of the run."""
     name = new_name()
@@ -83,6 +91,7 @@ def test_only_the_queue_is_guarded() -> None:
     wait_for_event(name, "end")  # a solo worker has no ears for the next test before
 
 
+@on_each_pool()
 def test_a_rollback_sends_nothing() -> None:
     """Run nothing, and run what is asked for next."""
     name = new_name()
@@ -95,6 +104,7 @@ def test_a_rollback_sends_nothing() -> None:
     wait_until_free(play, name)
 
 
+@on_each_pool(elsewhere=True)
 def test_a_lock_that_could_not_be_moved(monkeypatch: pytest.MonkeyPatch) -> None:
     """Run under the reservation's token where the store was away at the commit."""
 
@@ -118,6 +128,7 @@ def test_a_lock_that_could_not_be_moved(monkeypatch: pytest.MonkeyPatch) -> None
     assert events(name) == ["start", "told", "end"]
 
 
+@on_each_pool()
 def test_a_task_queues_the_next_at_its_commit() -> None:
     """Publish from a worker's transaction under the id that was told."""
     name = new_name()
@@ -128,6 +139,7 @@ def test_a_task_queues_the_next_at_its_commit() -> None:
     wait_until_free(play, name)
 
 
+@on_each_pool(elsewhere=True)
 def test_a_task_that_fails_frees_what_it_has_reserved() -> None:
     """Free it with the task's end, long before its time is up."""
     name = new_name()
@@ -140,3 +152,51 @@ def test_a_task_that_fails_frees_what_it_has_reserved() -> None:
     wait_until_free(play, name)
     wait_until(lambda: events(name)[-1] == "end", "the end of the task")
     assert events(f"{name}-next") == []
+
+
+@on_each_pool(elsewhere=True)
+def test_what_was_told_of_a_call_that_is_rolled_back_runs() -> None:
+    """Give the result of one run to all who have joined, and to the one who was rolled back."""
+    name = new_name()
+    join = {"on_duplicate": "join"}
+    with suppress(ZeroDivisionError), play.reserve(name) as reservation, transaction.atomic():
+        reservation.delay_on_commit(name, "fail")
+        joined = [play.apply_async((name, "sleep", 0.0), once=join) for _each in range(3)]
+        assert {each.id for each in joined} == {reservation.task_id}
+        raise ZeroDivisionError
+    assert value(joined[0]) == "held: True"
+    wait_until_free(play, name)
+    assert events(name) == ONE_RUN
+
+
+@on_pools("prefork")
+def test_a_retry_is_planned() -> None:
+    """Tell whoever asks that it waits for another try, and for when."""
+    name = new_name()
+    result = play.delay(name, "retry", 600.0)
+    wait_until(lambda: result.state == "RETRY", "it is tried again")
+    with pytest.raises(AlreadyQueued) as raised:
+        play.delay(name)
+    assert (raised.value.phase, raised.value.task_id) == ("planned", result.id)
+    status = find_out(Reference.of(result))
+    assert status.state is State.RETRYING
+    assert status.begins == raised.value.begins
+    app.control.revoke(result.id)
+    held = lock_of(play, name)
+    assert held is not None
+    assert open_store("locks").release(held) is not None
+
+
+@on_pools("prefork")
+def test_what_was_refused_is_queued_though_the_connection_has_gone() -> None:
+    """A fork has ended the connection of the process that gives the reservation back."""
+    name = new_name()
+    play.delay(new_name())
+    reservation = Context().run(play.reserve, name)
+    play.apply_async((name,), once={"on_duplicate": "join"})
+    child = Process(target=bool)
+    child.start()
+    child.join()
+    reservation.release()
+    wait_for_event(name, "end")
+    wait_until_free(play, name)

@@ -25,7 +25,6 @@ from tests.integration.calls import (
     wait_for_event,
     wait_until_free,
 )
-from tests.integration.conftest import on_pools
 from tests.integration.referee import events
 from tests.integration.tasks import play, play_late
 from tests.integration.workers import Worker, wait_until
@@ -89,13 +88,13 @@ def test_each_lock_is_in_its_server() -> None:
         wait_until_free(task, name)
 
 
-@pytest.mark.parametrize("scene", ["fail", "ignore", "reject", "give_up"])
-def test_every_bad_end_frees_the_lock(scene: str) -> None:
+def test_every_bad_end_frees_the_lock() -> None:
     """Free the key where it is, however the run ends."""
-    name = new_name(scene)
-    play.delay(name, scene)
-    wait_for_event(name, "end", times=2 if scene == "give_up" else 1)
-    wait_until_free(play, name)
+    for scene in ("fail", "ignore", "reject", "give_up"):
+        name = new_name(scene)
+        play.delay(name, scene)
+        wait_for_event(name, "end", times=2 if scene == "give_up" else 1)
+        wait_until_free(play, name)
 
 
 def test_a_retry_keeps_its_server() -> None:
@@ -120,7 +119,7 @@ def test_a_revoked_task_frees_its_key() -> None:
     wait_until_free(play, name)
 
 
-@on_pools("prefork")
+@pytest.mark.parametrize("worker", ["prefork"], indirect=True)
 def test_a_killed_child_frees_its_key() -> None:
     """Free the key of a run that could not."""
     name = new_name()

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 import redis
@@ -19,26 +17,19 @@ from tests.integration.calls import (
     wait_for_event,
     wait_until_free,
 )
-from tests.integration.conftest import POOLS
+from tests.integration.conftest import on_each_pool
 from tests.integration.referee import note
 from tests.integration.tasks import play, play_late
 from tests.integration.workers import Worker, wait_until
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
+#: What ends with a store does not ask which broker has the messages: one for each pool.
 EARLY_AND_LATE = pytest.mark.parametrize("task", [play, play_late])
 
 
-@pytest.fixture(scope="module", params=POOLS)
-def worker(request: pytest.FixtureRequest, any_broker: str, folder: Path) -> Iterator[Worker]:
-    """Return a worker of every pool, on every broker, whose leases last two seconds."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("INTEGRATION_LEASE", "2")
-        with Worker(folder, request.param) as started:
-            yield started
-
-
-def test_a_flushed_store_is_noticed(worker: Worker, redis_server: RedisServer) -> None:
+@on_each_pool("hasty_worker")
+def test_a_flushed_store_is_noticed(hasty_worker: Worker, redis_server: RedisServer) -> None:
     """Take the lock of a running task back when the store has forgotten it."""
     name = new_name()
     result = play.delay(name, "sleep", 4.0)
@@ -47,13 +38,13 @@ def test_a_flushed_store_is_noticed(worker: Worker, redis_server: RedisServer) -
         client.flushdb()
     wait_until(lambda: lock_of(play, name) is not None, "the lock taken back")
     assert refused(play, name)
-    assert f"[{result.id}] lost its lock" in worker.text()
+    assert f"[{result.id}] lost its lock" in hasty_worker.text()
     assert value(result) == "held: True"
     wait_until_free(play, name)
 
 
+@on_each_pool("hasty_worker")
 @EARLY_AND_LATE
-@pytest.mark.usefixtures("worker")
 def test_a_store_that_dies_harms_no_result(task: QueueOnce, redis_server: RedisServer) -> None:
     """Run on through the death of the lock store, lock again after it, and free the key."""
     name = new_name()
@@ -68,8 +59,8 @@ def test_a_store_that_dies_harms_no_result(task: QueueOnce, redis_server: RedisS
     wait_until_free(task, name)
 
 
+@on_each_pool("hasty_worker")
 @EARLY_AND_LATE
-@pytest.mark.usefixtures("worker")
 def test_a_store_that_is_away_at_the_end_frees_later(
     task: QueueOnce, redis_server: RedisServer
 ) -> None:
@@ -87,7 +78,7 @@ def test_a_store_that_is_away_at_the_end_frees_later(
     wait_until_free(task, name)
 
 
-@pytest.mark.usefixtures("worker")
+@on_each_pool("hasty_worker")
 def test_a_retry_that_a_frozen_store_did_not_answer_runs(redis_server: RedisServer) -> None:
     """Lose no task when it is unknown which token its lock has."""
     name = new_name()
@@ -103,7 +94,10 @@ def test_a_retry_that_a_frozen_store_did_not_answer_runs(redis_server: RedisServ
     wait_until_free(play, name)
 
 
-def test_a_task_started_during_an_outage_runs(worker: Worker, redis_server: RedisServer) -> None:
+@on_each_pool("hasty_worker")
+def test_a_task_started_during_an_outage_runs(
+    hasty_worker: Worker, redis_server: RedisServer
+) -> None:
     """Run without the lock where the store is away at the start, and say so."""
     name = new_name()
     result = play.apply_async((name,), countdown=2)
@@ -113,4 +107,4 @@ def test_a_task_started_during_an_outage_runs(worker: Worker, redis_server: Redi
     finally:
         redis_server.restart()
     assert value(result)
-    assert f"[{result.id}] without its lock" in worker.text()
+    assert f"[{result.id}] without its lock" in hasty_worker.text()

@@ -13,7 +13,7 @@ from tests.integration.calls import lock_of, new_name
 from tests.integration.storm import storm
 from tests.integration.tasks import play
 
-CALLS, PROCESSES, ROUNDS = 100, 8, 50
+CALLS, PROCESSES, ROUNDS = 100, 8, 25
 #: How often each of them asks for one key that stays held.
 TIMES = 20
 
@@ -27,7 +27,7 @@ def release(lock: Lock) -> None:
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.usefixtures("use_broker")
 def test_exactly_one_of_a_hundred_calls_gets_in() -> None:
-    """Strike fifty keys with a hundred calls each; accept one and journal ninety-nine."""
+    """Strike twenty-five keys with a hundred calls each; accept one and journal ninety-nine."""
     names = [new_name("storm") for _each in range(ROUNDS)]
     with storm(names, PROCESSES, CALLS) as strike:
         for name in names:

@@ -10,7 +10,7 @@ import pytest
 from django_celery_once.locks import Phase
 from tests.integration.app import app
 from tests.integration.calls import lock_of, new_name, value, wait_for_event, wait_until_free
-from tests.integration.conftest import on_pools
+from tests.integration.conftest import on_each_pool, on_pools
 from tests.integration.referee import entries, events
 from tests.integration.tasks import play, play_late
 from tests.integration.workers import Worker, wait_until
@@ -36,10 +36,10 @@ def check_turns(name: str, count: int) -> list[str]:
     return [each.task_id for each in happened[::2]]
 
 
-@pytest.mark.usefixtures("worker")
 class TestEveryPool:
     """What does not depend on how a pool ends its runs."""
 
+    @on_each_pool()
     def test_all_are_queued_and_none_is_lost(self) -> None:
         """Run each once, one at a time, roughly in the order of the calls."""
         name = new_name()
@@ -50,6 +50,7 @@ class TestEveryPool:
         assert order.index(results[0].id) < order.index(results[-1].id)
         wait_until_free(play, name)
 
+    @on_each_pool(elsewhere=True)
     def test_another_runs_while_one_waits_for_its_retry(self) -> None:
         """Free the key between the two runs of a task."""
         name = new_name()
@@ -61,10 +62,11 @@ class TestEveryPool:
         assert value(result) == "retried"
         assert check_turns(name, 3) == [result.id, other.id, result.id]
 
+    @on_each_pool()
     def test_no_retry_is_spent(self) -> None:
         """Let a task with one retry wait as often as it has to."""
         name = new_name()
-        queue(name, "sleep", 4.0)
+        queue(name, "sleep", 3.0)
         wait_for_event(name, "start")
         waiting = play.apply_async((name, "retry", 0.2), once=TURNS, retry=False)
         assert value(waiting, 30) == "retried"
@@ -72,7 +74,6 @@ class TestEveryPool:
 
 
 @on_pools("prefork", "threads", "gevent")  # a solo worker has no ears while it runs
-@pytest.mark.usefixtures("worker")
 def test_a_call_that_is_revoked_while_it_waits() -> None:
     """Leave the run before it alone, and let the next one in."""
     name = new_name()
@@ -86,7 +87,6 @@ def test_a_call_that_is_revoked_while_it_waits() -> None:
 
 
 @on_pools("prefork")
-@pytest.mark.usefixtures("worker")
 def test_a_killed_child_ends_its_turn() -> None:
     """Free the key for the next."""
     name = new_name()
@@ -113,7 +113,6 @@ def test_a_killed_worker_ends_its_turn(tmp_path: Path) -> None:
     wait_until_free(play, name)
 
 
-@pytest.mark.usefixtures("worker")
 @on_pools("prefork", "threads")
 def test_late_acknowledgement() -> None:
     """Lose nothing where messages are acknowledged after they ran."""

@@ -13,6 +13,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from tests.forks import Fork
 from tests.integration.app import app
 
 
@@ -30,27 +31,30 @@ class Program:
     It is ready when it has logged the words ``ready``.
     """
 
-    def __init__(self, log: Path, ready: str, *command: str) -> None:
+    def __init__(self, log: Path, ready: str, *words: str) -> None:
         self.log = log
         self._ready = ready
-        self._command = [
-            sys.executable, "-m", "celery", "-A", "tests.integration.app", *command,
-            "--loglevel", "INFO",
+        self._words = [
+            "-m", "celery", "-A", "tests.integration.app", *words, "--loglevel", "INFO",
         ]  # fmt: skip
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: subprocess.Popen[bytes] | Fork | None = None
 
     def __enter__(self) -> Self:
         environment = {**os.environ, "DJANGO_SETTINGS_MODULE": "tests.integration.settings"}
-        with self.log.open("wb") as log:
-            self._process = subprocess.Popen(
-                self._command,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                env=environment,
-                start_new_session=True,
-            )
+        self.log.touch()
+        # gevent patches, and billiard reads the variable, while modules are imported.
+        if "gevent" in self._words or "REMAP_SIGTERM" in environment:
+            self._process = _started(self._words, environment, self.log)
+        else:
+            self._process = Fork(self._words, environment, (Path(os.devnull), self.log, self.log))
         wait_until(lambda: self._is_ready(), f"{self._ready!r} in {self.log.name}", 60)
         return self
+
+    @property
+    def pid(self) -> int:
+        """The process id of the main process."""
+        assert self._process is not None
+        return self._process.pid
 
     def __exit__(
         self,
@@ -96,6 +100,17 @@ class Program:
         assert self._process is not None
         assert self._process.poll() is None, self.text()
         return self._ready in self.text()
+
+
+def _started(words: list[str], environment: dict[str, str], log: Path) -> subprocess.Popen[bytes]:
+    with log.open("wb") as written:
+        return subprocess.Popen(
+            [sys.executable, *words],
+            stdout=written,
+            stderr=subprocess.STDOUT,
+            env=environment,
+            start_new_session=True,
+        )
 
 
 class Worker(Program):

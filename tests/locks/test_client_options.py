@@ -16,6 +16,7 @@ from testproject.redis_server import RedisServer
 from tests.locks.stores import lock, running
 
 DJANGO_REDIS = "django_redis.cache.RedisCache"
+DJANGO_VALKEY = "django_valkey.cache.ValkeyCache"
 DJANGO = "django.core.cache.backends.redis.RedisCache"
 
 
@@ -48,6 +49,11 @@ OPTIONS = [
     pytest.param(DJANGO_REDIS, pool(protocol=2), id="resp2"),
     pytest.param(DJANGO_REDIS, pool(protocol=3), id="resp3"),
     pytest.param(DJANGO_REDIS, pool(protocol=3, decode_responses=True), id="resp3-text"),
+    pytest.param(DJANGO_VALKEY, {}, id="valkey"),
+    pytest.param(DJANGO_VALKEY, pool(protocol=3, decode_responses=True), id="valkey-resp3-text"),
+    pytest.param(
+        DJANGO_VALKEY, {"CLIENT_CLASS": "django_valkey.client.herd.HerdClient"}, id="valkey-herd"
+    ),
     pytest.param(DJANGO, {"protocol": 2}, id="django-resp2"),
     pytest.param(DJANGO, {"protocol": 3}, id="django-resp3"),
     pytest.param(DJANGO, {"protocol": 3, "decode_responses": True}, id="django-resp3-text"),

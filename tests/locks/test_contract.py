@@ -16,6 +16,7 @@ from tests.locks.stores import lock, running
 STORES = [
     "locks",
     "locks_django",
+    "locks_valkey",
     "locks_locmem",
     pytest.param("locks_db", marks=pytest.mark.django_db(databases=["default", "locks"])),
     pytest.param("locks_memcached", marks=pytest.mark.needs("memcached")),
@@ -213,11 +214,11 @@ def test_a_copy_that_comes_again_takes_over_from_a_dead_run(store: LockStore) ->
     mine = lock()
     store.acquire(mine, 600)
     store.start(running(mine, "dead"), 1)
-    assert store.start(running(mine, "copy"), 60, again=True)[0] is Start.ELSEWHERE
+    assert store.start(running(mine, "copy"), 60, again=0.0)[0] is Start.ELSEWHERE
     assert found(store, mine.key).remaining > 100
-    assert store.start(running(mine, "copy"), 60, again=True) == (Start.MINE, None)
+    assert store.start(running(mine, "copy"), 60, again=0.0) == (Start.MINE, None)
     held = found(store, mine.key)
-    assert (held.run, held.sent_back) == ("copy", False)
+    assert (held.run, held.sent_back) == ("copy", 0.0)
     assert store.release(running(mine, "dead")) is None
 
 
@@ -229,7 +230,18 @@ def test_a_copy_that_comes_again_finds_a_live_run(store: LockStore) -> None:
     store.start(alive, 60)
     assert store.start(running(mine, "copy"), 60)[0] is Start.ELSEWHERE
     assert store.renew([alive], 60) == [(alive, Start.MINE)]
-    assert store.start(running(mine, "copy"), 60, again=True)[0] is Start.ELSEWHERE
+    assert store.start(running(mine, "copy"), 60, again=0.0)[0] is Start.ELSEWHERE
+    assert found(store, mine.key).run == "alive"
+
+
+def test_what_another_copy_has_just_noted_says_nothing(store: LockStore) -> None:
+    """Let several copies come in the time between two renewals: none runs beside the first."""
+    mine = lock()
+    store.acquire(mine, 600)
+    store.start(running(mine, "alive"), 60)
+    copies = [running(mine, f"copy {number}") for number in range(4)]
+    found_by = [store.start(copy, 60, again=30)[0] for copy in copies]
+    assert found_by == [Start.ELSEWHERE] * 4
     assert found(store, mine.key).run == "alive"
 
 

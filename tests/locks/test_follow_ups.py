@@ -156,7 +156,7 @@ def test_a_retry_keeps_who_follows(store: LockStore) -> None:
 
 def test_blocked_locks_are_found(store: LockStore) -> None:
     """Name those whose run has died, where the cache has sets."""
-    run = take(store, 0.3)
+    run = take(store, 2)
     follow(store, "words")
     assert store.blocked() == []
     wait_until(lambda: found(store, run.key).blocks)
@@ -176,3 +176,13 @@ def test_a_message_that_looks_lengthens_a_running_lock_only(store: LockStore) ->
     store.start(running(mine), 5)
     assert store.start(early, 60)[0] is Start.FOLLOWS
     assert 230 < found(store, mine.key).remaining <= 240
+
+
+def test_a_follow_up_does_not_expire(store: LockStore) -> None:
+    """Know of no expiry of a message whose time begins when it has the key."""
+    run = take(store)
+    following = lock(grace=300)
+    assert store.acquire(following, 300, follow=True) is not None
+    store.release(run)
+    assert found(store, run.key).owner == following.owner
+    assert not found(store, run.key).expired

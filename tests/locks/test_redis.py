@@ -13,6 +13,7 @@ from django.core.cache import caches
 from django.core.exceptions import ImproperlyConfigured
 from django.test import override_settings
 from redis.connection import AbstractConnection
+from valkey import connection as valkey_connection
 
 from django_celery_once import keys
 from django_celery_once.exceptions import LockUnavailable
@@ -20,7 +21,7 @@ from django_celery_once.locks import LockStore, Start, open_store
 from testproject.redis_server import RedisServer
 from tests.locks.stores import lock, running
 
-ALIASES = ["locks", "locks_django"]
+ALIASES = ["locks", "locks_django", "locks_valkey"]
 
 
 @pytest.fixture(params=ALIASES)
@@ -52,6 +53,7 @@ VERBS: list[tuple[str, Callable[[LockStore], Any]]] = [
     ("start", lambda store: store.start(running(lock("once:t:start")), 60)),
     ("release", lambda store: store.release(lock())),
     ("shorten", lambda store: store.shorten(lock(), 60)),
+    ("remember", lambda store: store.remember(lock(), 60)),
     ("force_release", lambda store: store.force_release("once:t:none")),
     ("inspect", lambda store: store.inspect(lock().key)),
 ]
@@ -76,13 +78,15 @@ def test_a_renewal_is_one_pipeline(
     held = [running(lock(f"once:t:{number}")) for number in range(1000)]
     assert {start for _lock, start in store.renew(held, 60)} == {Start.TAKEN}
     sent = []
-    send: Any = AbstractConnection.send_packed_command
+    valkey = store.alias == "locks_valkey"
+    kind: Any = valkey_connection.AbstractConnection if valkey else AbstractConnection
+    send = kind.send_packed_command
 
     def count(connection: Any, command: Any, *args: Any, **kwargs: Any) -> Any:
         sent.append(b"".join(command).count(b"EVALSHA"))
         return send(connection, command, *args, **kwargs)
 
-    monkeypatch.setattr(AbstractConnection, "send_packed_command", count)
+    monkeypatch.setattr(kind, "send_packed_command", count)
     before = commands(admin)
     assert {start for _lock, start in store.renew(held, 60)} == {Start.MINE}
     assert [count for count in sent if count] == [1000]

@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 from io import StringIO
 from pathlib import Path
 from typing import Any
 
 from django.core.management import call_command
+
+from tests import forks
 
 MANAGE = Path(__file__).resolve().parents[2] / "manage.py"
 SECONDS = 60
@@ -18,19 +19,13 @@ SECONDS = 60
 
 def manage(*arguments: str, **settings: Any) -> subprocess.CompletedProcess[str]:
     """Run ``manage.py`` in a process of its own, with some settings replaced."""
-    return subprocess.run(
-        [sys.executable, str(MANAGE), *arguments],
-        env={
-            **os.environ,
-            "DJANGO_SETTINGS_MODULE": "tests.management.replaced_settings",
-            "TEST_SETTINGS": json.dumps(settings),
-        },
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=SECONDS,
-        check=False,
-        cwd=MANAGE.parent,
+    environment = {
+        **os.environ,
+        "DJANGO_SETTINGS_MODULE": "tests.management.replaced_settings",
+        "TEST_SETTINGS": json.dumps(settings),
+    }
+    return forks.run(
+        str(MANAGE), *arguments, environment=environment, folder=MANAGE.parent, seconds=SECONDS
     )
 
 

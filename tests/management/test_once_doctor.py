@@ -26,6 +26,7 @@ HERE = pytest.mark.django_db(databases=["default", "locks"])
 NAMES = [
     "settings",
     "lock store",
+    "permissions",
     "round trip",
     "second process",
     "stranger",
@@ -38,6 +39,7 @@ NAMES = [
     "middleware",
     "migrations",
     "pruning",
+    "waiting calls",
 ]
 
 
@@ -82,7 +84,7 @@ def test_text_for_people() -> None:
     lines = ended.stdout.splitlines()
     assert [line[14:30].strip() for line in lines if line.startswith("ok")] == NAMES
     assert re.search(r"acquire \d+\.\d ms", ended.stdout)
-    assert lines[-1] == "14 ok."
+    assert lines[-1] == "16 ok."
     assert max(map(len, lines)) <= 100
 
 
@@ -91,12 +93,13 @@ def test_text_for_people() -> None:
     "alias",
     [
         "locks_django",
+        "locks_valkey",
         "locks_db",
         pytest.param("locks_memcached", marks=pytest.mark.needs("memcached")),
     ],
 )
 def test_every_shared_cache_is_healthy(alias: str) -> None:
-    """Django's RedisCache, the database cache and Memcached hold locks; nothing is left."""
+    """Django's RedisCache, Valkey, the database cache and Memcached hold locks; nothing is left."""
     cache = settings.CACHES[alias]
     if alias == "locks_db":
         cache = {**cache, "OPTIONS": {"MAX_ENTRIES": 100_000}}
@@ -105,7 +108,7 @@ def test_every_shared_cache_is_healthy(alias: str) -> None:
     assert ended.returncode == 0, ended.stdout
     found = states(ended.stdout)
     assert [found[name] for name in examinations.ON_STORES] == ["ok"] * 4
-    server = "ok" if alias == "locks_django" else "not examined"
+    server = "ok" if alias in {"locks_django", "locks_valkey"} else "not examined"
     assert {found[name] for name in examinations.ON_SERVERS} == {server}
 
 
@@ -149,7 +152,7 @@ def test_a_store_that_is_down_is_said_and_the_rest_examined() -> None:
     found = states(ended.stdout)
     assert ended.returncode == 1
     assert found.pop("lock store") == "wrong"
-    needing = {*examinations.ON_STORES, *examinations.ON_SERVERS}
+    needing = {"permissions", *examinations.ON_STORES, *examinations.ON_SERVERS}
     assert {name for name, state in found.items() if state == "not examined"} == needing
     assert {found["middleware"], found["migrations"], found["neighbours"]} == {"ok"}
     assert "Traceback" not in ended.stderr
@@ -165,7 +168,7 @@ def test_a_database_that_is_down_is_said_and_the_rest_examined() -> None:
     )
     assert "tasks are guarded" in " ".join(ended.stdout.split())
     assert "not examined  pruning         The rows can't be counted:" in ended.stdout
-    assert "12 ok, 1 wrong, 1 not examined." in ended.stdout
+    assert "14 ok, 1 wrong, 1 not examined." in ended.stdout
 
 
 @HERE
@@ -208,7 +211,7 @@ def test_warnings_alone_are_exit_code_0() -> None:
     """A missing middleware is worth a word, not a failure."""
     ended = manage("once_doctor", MIDDLEWARE=[])
     assert ended.returncode == 0
-    assert "13 ok, 1 warning." in ended.stdout
+    assert "15 ok, 1 warning." in ended.stdout
 
 
 @HERE

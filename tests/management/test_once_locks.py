@@ -101,6 +101,7 @@ def test_the_document_has_all_that_scripts_need() -> None:
         "task_id": held.owner,
         "phase": "queued",
         "since": "2026-05-01T12:00:00.250+00:00",
+        "begins": None,
         "started": None,
         "worker": "",
         "living": None,

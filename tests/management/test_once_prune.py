@@ -16,7 +16,7 @@ from django_celery_once.models import BlockedAttempt, BlockedDuplicate
 from tests.duplicates import tables
 from tests.factories import make_lock, make_rejection
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.database]
 
 DAY = 86_400
 

@@ -244,7 +244,7 @@ def test_a_broker_that_is_down_does_not_keep_the_lock(
 ) -> None:
     """The lock is freed, the sentence says that the task was not revoked, the code is 1."""
     down = Celery("down", broker="redis://127.0.0.1:1/0", set_as_current=False)
-    monkeypatch.setattr(live, "current_app", down)
+    monkeypatch.setattr(live, "app_of", lambda _name: down)
     held = hold()
     assert refused(held.key, "--revoke").returncode == 1
     assert store.inspect(held.key) is None

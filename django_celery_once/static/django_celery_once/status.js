@@ -6,6 +6,14 @@
   const FIRST = 1000;
   const LONGEST = 15000;
   const GROWTH = 1.3;
+  // A property, not an attribute: a copy of the page, as Turbo and htmx keep it, is to be followed.
+  const FOLLOWED = Symbol.for("django_celery_once.status");
+
+  // Turbo and htmx may load a script again.
+  if (window[FOLLOWED]) {
+    return;
+  }
+  window[FOLLOWED] = true;
 
   function isFinished(element) {
     return element.querySelector("[data-once-finished]") !== null;
@@ -54,19 +62,26 @@
       await new Promise((resolve) => setTimeout(resolve, pause));
       await seen();
       pause = Math.min(LONGEST, pause * GROWTH);
+      if (!element.isConnected) {
+        break;
+      }
       more = await ask(element).catch(() => true); // offline, maybe: later again
+    }
+    if (!element.isConnected) {
+      element[FOLLOWED] = false; // it may be put back
     }
   }
 
   function scan() {
     for (const element of document.querySelectorAll("[data-once-url]")) {
-      if (!("onceFollowed" in element.dataset)) {
-        element.dataset.onceFollowed = "";
+      if (!element[FOLLOWED]) {
+        element[FOLLOWED] = true;
         follow(element);
       }
     }
   }
 
   scan();
-  new MutationObserver(scan).observe(document.body, { childList: true, subtree: true });
+  // Turbo replaces the body.
+  new MutationObserver(scan).observe(document.documentElement, { childList: true, subtree: true });
 })();

@@ -1,0 +1,1 @@
+"""The tenants: shops, each with a schema of its own."""
