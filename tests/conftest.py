@@ -120,13 +120,13 @@ def spare_redis_server() -> Iterator[RedisServer]:
 
 
 @pytest.fixture(autouse=True)
-def _empty_stores() -> Iterator[None]:
+def _empty_stores(request: pytest.FixtureRequest) -> Iterator[None]:
     """Start every test with empty caches and an empty queue, leave none of its rejections."""
     from django.core.cache import caches
 
     from django_celery_once import definition, journal, leftovers
 
-    SURROUNDINGS.flush()
+    SURROUNDINGS.flush(but_ends="workers" in request.fixturenames)
     for alias in ("default", "locks_locmem"):
         caches[alias].clear()
     app.control.purge()
