@@ -11,6 +11,7 @@ from typing import Any
 
 from django_celery_once import keys
 from django_celery_once.arguments import Call
+from django_celery_once.canonical import UnsupportedArgumentError, canonical
 from django_celery_once.definition import named_parameters, signature_of, validator
 from django_celery_once.options import OnceOptions
 
@@ -62,8 +63,8 @@ def bind(task: Any, args: Any, kwargs: Mapping[str, Any] | None, *, partly: bool
 def _is_steady(value: object, again: object) -> bool:
     """Return whether validating gives the same each time, as it does not with a random default."""
     try:
-        return keys.canonical(value) == keys.canonical(again)
-    except (keys.UnsupportedArgumentError, RecursionError):
+        return canonical(value) == canonical(again)
+    except (UnsupportedArgumentError, RecursionError):
         return False
 
 
@@ -114,9 +115,17 @@ def _bind_plainly(
 
 
 def key_of_call(task_name: str, bound: Bound, asked: OnceOptions) -> str:
-    """Return the key of a call; raise ``TypeError`` where an argument can't be part of one."""
+    """Return the key of a call; raise ``TypeError`` where an argument can't be part of one.
+
+    What a ``key`` callable raises gets a note that names the task.
+    """
     if asked.key is not None and bound.valid:
-        return keys.make_custom_key(task_name, asked.key(*bound.args, **bound.kwargs))
+        try:
+            value = asked.key(*bound.args, **bound.kwargs)
+        except Exception as error:
+            error.add_note(f"It comes from once['key'] of {task_name}.")
+            raise
+        return keys.make_custom_key(task_name, value)
     return keys.make_key(task_name, bound.keyed or bound, asked.keys)
 
 

@@ -271,11 +271,13 @@ def _new_lock(
     task: Any, task_id: str | None, call: Call, asked: OnceOptions, *, partly: bool = False
 ) -> Lock:
     bound = bind(task, call.args, call.kwargs, partly=partly)
+    key, alias = key_of_call(task.name, bound, asked), claims.alias_of(asked)
     return claims.new_lock(
-        key_of_call(task.name, bound, asked),
+        key,
         task.name,
         task_id,
-        alias=claims.alias_of(asked),
+        alias=alias,
+        name=open_store(alias, f"The locks of {task.name}").name_of(key),
         label=label_of_call(task.name, bound, asked, partly=partly),
         **asking_person(),
         until=asked.until,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Callable, Mapping
 from typing import Any, Literal, cast, get_args
 
@@ -19,6 +20,9 @@ from django_celery_once.options import (
 )
 
 NAME = "DJANGO_CELERY_ONCE"
+
+#: The shortest ``LEASE``, in seconds.
+MIN_LEASE = 1
 
 LogArguments = Literal["none", "keys", "all"]
 
@@ -179,9 +183,21 @@ def _check_tasks(name: str, value: object) -> Mapping[str, Any]:
     return value
 
 
+def _check_lease(name: str, value: object) -> float:
+    seconds = check_seconds(name, value)
+    if seconds < MIN_LEASE:
+        raise ValueError(
+            f"{name} must be at least {MIN_LEASE} second, not {value!r}: a worker renews its locks "
+            "several times in it, and one that is late loses them"
+        )
+    return seconds
+
+
 def _check_days(name: str, value: object) -> float:
+    if isinstance(value, dt.timedelta):
+        value = value / dt.timedelta(days=1)
     if isinstance(value, bool) or not isinstance(value, int | float):
-        raise TypeError(f"{name} must be a number of days, not {value!r}")
+        raise TypeError(f"{name} must be a number of days or a timedelta, not {value!r}")
     if not 0 < value < float("inf"):
         raise ValueError(f"{name} must be more than 0 days, not {value!r}")
     return value
@@ -190,7 +206,7 @@ def _check_days(name: str, value: object) -> float:
 KEYS: dict[str, tuple[object, Callable[[str, object], Any]]] = {
     "CACHE": ("default", check_alias),
     "TIMEOUT": (3600, check_seconds),
-    "LEASE": (60, check_seconds),
+    "LEASE": (60, _check_lease),
     "RESERVE": (60, check_seconds),
     "ON_DUPLICATE": (
         "raise",

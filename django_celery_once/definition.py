@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Mapping
+from collections import OrderedDict
+from collections.abc import Iterator, Mapping, Sequence
 from string import Formatter
 from typing import Any
 
 from django.core.exceptions import ImproperlyConfigured
 
 from django_celery_once import keys
-from django_celery_once.options import check_combination, read_standing_options
+from django_celery_once.options import check_combination, combine, read_standing_options
 from django_celery_once.validation import Validate, validator_of
 
 #: The kinds of parameters that can be given by name.
@@ -68,11 +69,30 @@ def definition_errors(cls: Any, once: Mapping[str, Any]) -> list[str]:
     signature = signature_of(cls)
     there = ", ".join(signature.parameters) or "none"
     named = {"keys": options.get("keys") or (), "label": _names_in(options.get("label"))}
-    return [
+    misfit = _misfit(options.get("key"), signature)
+    return ([misfit] if misfit else []) + [
         f"once[{option!r}] names {name!r}, which is no parameter of the task (there is: {there})"
         for option, names in named.items()
         for name in keys.unknown_names(signature, names)
     ]
+
+
+def _misfit(key: Any, signature: inspect.Signature) -> str:
+    """Return why a ``key`` callable can't be given the arguments of a task, as far as known."""
+    try:
+        taken = inspect.signature(key)
+    except (TypeError, ValueError):  # none, or one that is not written in Python
+        return ""
+    call = inspect.BoundArguments(signature, OrderedDict())
+    for name, each in signature.parameters.items():
+        if each.kind not in (each.VAR_POSITIONAL, each.VAR_KEYWORD):
+            call.arguments[name] = None
+    try:
+        taken.bind(*call.args, **call.kwargs)
+    except TypeError as error:
+        there = ", ".join(signature.parameters) or "none"
+        return f"once['key'] does not fit the arguments of the task (there is: {there}): {error}"
+    return ""
 
 
 def _names_in(label: object) -> list[str]:
@@ -83,9 +103,20 @@ def _names_in(label: object) -> list[str]:
     return [re.split(r"[.\[]", name, maxsplit=1)[0] for name in fields]
 
 
-def check_definition(cls: Any) -> None:
-    """Raise ``ImproperlyConfigured``, naming the task, if its options do not fit it."""
-    errors = definition_errors(cls, cls.once)
+def define(cls: Any, *annotated: Mapping[str, Any]) -> None:
+    """Merge a task's options with those of its bases, and with those that annotate it.
+
+    Raise ``ImproperlyConfigured``, naming the task, if they do not fit it.
+    """
+    if "_once_given" not in cls.__dict__:
+        cls._once_given = (cls.__dict__.get("once", {}),)
+    cls._once_given = (*cls.__dict__["_once_given"], *annotated)
+    try:
+        cls.once = combine(*_given_along(cls.__mro__))
+    except (TypeError, ValueError) as error:
+        errors = [str(error)]
+    else:
+        errors = definition_errors(cls, cls.once)
     if cls.get_key.__module__ != GET_KEY:  # as celery-once's users do
         errors.append(
             "an own get_key() would make no key; give once['key'] a callable, which gets the "
@@ -97,3 +128,9 @@ def check_definition(cls: Any) -> None:
         if problem not in broken:
             broken.append(problem)
         raise ImproperlyConfigured(problem)
+
+
+def _given_along(classes: Sequence[type]) -> Iterator[Mapping[str, Any]]:
+    """Return what a class and its bases have been given, the furthest first."""
+    for each in reversed(classes):
+        yield from each.__dict__.get("_once_given", (each.__dict__.get("once", {}),))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import string
 from collections.abc import Callable, Mapping
 from difflib import get_close_matches
@@ -51,15 +52,21 @@ class OnceOptions:
     @classmethod
     def merge(cls, *layers: Mapping[str, Any]) -> OnceOptions:
         """Return the options of several dictionaries, later ones winning."""
-        merged: dict[str, Any] = {}
-        for layer in layers:
-            given = read_options(layer)
-            if "keys" in given or "key" in given:
-                merged.pop("keys", None)
-                merged.pop("key", None)
-            merged.update(given)
+        merged = combine(*layers)
         check_combination(merged)
         return cls(**merged)
+
+
+def combine(*layers: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what several dictionaries say together, later ones winning, as ``read_options``."""
+    combined: dict[str, Any] = {}
+    for layer in layers:
+        given = read_options(layer)
+        if "keys" in given or "key" in given:
+            combined.pop("keys", None)
+            combined.pop("key", None)
+        combined.update(given)
+    return combined
 
 
 def check_combination(options: Mapping[str, Any]) -> None:
@@ -136,9 +143,14 @@ def did_you_mean(name: object, known: list[str]) -> str:
 
 
 def check_seconds(name: str, value: object) -> float:
-    """Return ``value``, a positive number of seconds; raise an error that says ``name``."""
+    """Return ``value``, a positive number of seconds or a ``timedelta``, in seconds.
+
+    Raise an error that says ``name``.
+    """
+    if isinstance(value, dt.timedelta):
+        value = value.total_seconds()
     if isinstance(value, bool) or not isinstance(value, int | float):
-        raise TypeError(f"{name} must be a number of seconds, not {value!r}")
+        raise TypeError(f"{name} must be a number of seconds or a timedelta, not {value!r}")
     if not 0 < value < float("inf"):
         raise ValueError(f"{name} must be more than 0 seconds, not {value!r}")
     return value
@@ -170,7 +182,8 @@ def _check_keys(name: str, value: object) -> tuple[str, ...] | None:
     if value is None:
         return None
     if isinstance(value, str) or not isinstance(value, list | tuple | set | frozenset):
-        raise TypeError(f"{name} must be a list of parameter names, not {value!r}")
+        meant = f"; write [{value!r}]" if isinstance(value, str) else ""
+        raise TypeError(f"{name} must be a list of parameter names, not {value!r}{meant}")
     wrong = [item for item in value if not isinstance(item, str)]
     if wrong:
         raise TypeError(f"{name} must hold parameter names, not {wrong[0]!r}")
@@ -179,7 +192,8 @@ def _check_keys(name: str, value: object) -> tuple[str, ...] | None:
 
 def _check_callable(name: str, value: object) -> Callable[..., object] | None:
     if value is not None and not callable(value):
-        raise TypeError(f"{name} must be a callable, not {value!r}")
+        meant = "; did you mean once['keys']?" if isinstance(value, str | list | tuple) else ""
+        raise TypeError(f"{name} must be a callable, not {value!r}{meant}")
     return value
 
 

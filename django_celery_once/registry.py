@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any
 
 from celery.app.annotations import resolve_all
 from celery.utils.imports import symbol_by_name
@@ -37,9 +38,26 @@ def import_tasks() -> None:
 
 def known_tasks() -> list[QueueOnce]:
     """Return the guarded tasks that have been imported, of each name the current app's."""
-    named = {name: task for app in reversed(apps()) for name, task in list(app.tasks.items())}
-    tasks = [task for task in named.values() if isinstance(task, QueueOnce)]
+    tasks = [task for task in _all_tasks() if isinstance(task, QueueOnce)]
     return [task for task in tasks if not task.once_exempt]
+
+
+def unguarded_tasks() -> list[Any]:
+    """Return the others that have ``once`` options, but no base that reads them.
+
+    celery-once's have one.
+    """
+    return [
+        task
+        for task in _all_tasks()
+        if isinstance(getattr(task, "once", None), Mapping)
+        and "QueueOnce" not in [each.__name__ for each in type(task).__mro__]
+    ]
+
+
+def _all_tasks() -> list[Any]:
+    named = {name: task for app in reversed(apps()) for name, task in list(app.tasks.items())}
+    return list(named.values())
 
 
 def replaced_hooks(task: QueueOnce) -> list[tuple[str, str]]:

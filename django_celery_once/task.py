@@ -6,6 +6,7 @@ import inspect
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
+from celery.app.annotations import resolve_all
 from celery.app.task import Context
 from celery.contrib.django.task import DjangoTask
 
@@ -14,7 +15,7 @@ from django_celery_once.arguments import Call
 from django_celery_once.binding import bind, key_of_call
 from django_celery_once.claims import Claim
 from django_celery_once.conf import conf
-from django_celery_once.definition import check_definition
+from django_celery_once.definition import define
 from django_celery_once.gate import GUARDED, answer_of, is_traced, keep_guard
 from django_celery_once.header import CACHE, KEY, NAME, TASK, read_header
 from django_celery_once.locks import Lock
@@ -45,6 +46,8 @@ class Guarded(_Task):
     once_exempt: ClassVar[bool] = False
     #: What ``track_started`` says: a run is told as started when the guard has let it in.
     once_track_started: ClassVar[bool] = False
+    #: The ``once`` of the class itself, and of its annotations; ``once`` has its bases' merged in.
+    _once_given: ClassVar[tuple[Mapping[str, Any], ...]]
     _once_signature: ClassVar[inspect.Signature]
     _once_parameters: ClassVar[Mapping[str, inspect.Parameter] | None]
     _once_validate: ClassVar[Any]
@@ -59,7 +62,7 @@ class Guarded(_Task):
             cls.__bases__ = (*cls.__bases__, Guarded)
         cls.once_exempt = cls.__module__.partition(".")[0] == "celery"
         keep_guard(cls)
-        check_definition(cls)
+        define(cls)
 
     @classmethod
     def annotate(cls) -> None:
@@ -69,7 +72,9 @@ class Guarded(_Task):
         """
         super().annotate()
         keep_guard(cls)
-        check_definition(cls)
+        app: Any = cls.app
+        annotations: Any = resolve_all(app.annotations, cls)
+        define(cls, *(each["once"] for each in annotations if "once" in each))
         if not cls.once_exempt:
             cls.once_track_started = cls.once_track_started or bool(cls.track_started)
             cls.track_started = False

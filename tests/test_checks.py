@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
-from celery import shared_task
+from celery import Task, shared_task
 from django.conf import settings
 from django.core import checks as django_checks
 from django.core.exceptions import ImproperlyConfigured
@@ -55,7 +55,7 @@ def test_manage_py_check_runs_them() -> None:
     ("keys", "words"),
     [
         ({"TIMOUT": 5}, "has no key 'TIMOUT'; did you mean 'TIMEOUT'?"),
-        ({"TIMEOUT": "5"}, "['TIMEOUT'] must be a number of seconds, not '5'"),
+        ({"TIMEOUT": "5"}, "['TIMEOUT'] must be a number of seconds or a timedelta, not '5'"),
         ({"CACHE": 5}, "['CACHE'] must be the name of an alias, not 5"),
         ({"LOG_DATABASE": None}, "['LOG_DATABASE'] must be the name of an alias, not None"),
         ({"STATUS_POLICY": "x"}, "['STATUS_POLICY'] must be the dotted path of a class, not 'x'"),
@@ -112,6 +112,41 @@ def test_e010_settings_name_an_unknown_parameter(name: str) -> None:
     assert message.id == "django_celery_once.E010"
     assert "tests.checks.send: once['keys'] names 'moth'" in message.msg
     assert "(there is: email, month)" in message.msg
+
+
+def _body() -> None: ...
+
+
+class CeleryOncesQueueOnce(Task):  # type: ignore[type-arg]
+    """What has options and reads them itself."""
+
+    abstract = True
+    once: ClassVar[dict[str, bool]] = {"graceful": False}
+
+
+CeleryOncesQueueOnce.__name__ = "QueueOnce"  # type: ignore[method-assign, assignment]
+
+
+@pytest.mark.parametrize(
+    ("base", "once", "names"),
+    [
+        (Task, {"graceful": True}, ["tests.checks.unguarded"]),
+        (Task, {}, ["tests.checks.unguarded"]),
+        (Task, None, []),
+        (QueueOnce, {"graceful": True}, []),
+        (CeleryOncesQueueOnce, {"graceful": True}, []),
+    ],
+)
+def test_e020_options_that_nothing_reads(base: Any, once: Any, names: list[str]) -> None:
+    """Find a forgotten base, and neither celery-once's tasks nor what is no options."""
+    decorate: Any = app.task(base=base, once=once, name="tests.checks.unguarded", shared=False)
+    task: Any = decorate(_body)
+    try:
+        messages = found()
+    finally:
+        del app.tasks[str(task.name)]
+    assert [each.id for each in messages] == ["django_celery_once.E020" for _each in names]
+    assert all(each.msg.startswith(name) for each, name in zip(messages, names, strict=True))
 
 
 def test_settings_that_fit_a_task_are_fine() -> None:
@@ -247,8 +282,8 @@ def test_every_message_has_hint_and_anchor(monkeypatch: pytest.MonkeyPatch) -> N
     readme = README.read_text()
     for number, message in zip(numbers, messages.values(), strict=True):
         hint = message.hint or ""
-        assert hint.endswith(f" See README.md#{number.lower()}.")
-        assert len(hint) > len(f" See README.md#{number}.") + 10
+        assert hint.endswith(f" See {number} in the README of django-celery-once.")
+        assert len(hint) > len(f" See {number} in the README of django-celery-once.") + 10
         assert f"\n### {number}\n" in readme
         assert "{" not in message.msg.replace("{…}", "")
         assert message.level == (django_checks.ERROR if number[0] == "E" else django_checks.WARNING)

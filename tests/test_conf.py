@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -9,6 +10,8 @@ from django.core.exceptions import ImproperlyConfigured
 from django.test import override_settings
 
 from django_celery_once.conf import KEYS, conf, problems
+
+LATE = "a worker renews its locks several times in it, and one that is late loses them"
 
 
 def once(**keys: Any) -> override_settings:
@@ -64,9 +67,10 @@ def test_overrides_are_seen_at_once() -> None:
     [
         ("CACHE", None, "['CACHE'] must be the name of an alias, not None"),
         ("CACHE", "", "['CACHE'] must be the name of an alias, not ''"),
-        ("TIMEOUT", "60", "['TIMEOUT'] must be a number of seconds, not '60'"),
-        ("TIMEOUT", False, "['TIMEOUT'] must be a number of seconds, not False"),
+        ("TIMEOUT", "60", "['TIMEOUT'] must be a number of seconds or a timedelta, not '60'"),
+        ("TIMEOUT", False, "['TIMEOUT'] must be a number of seconds or a timedelta, not False"),
         ("TIMEOUT", 0, "['TIMEOUT'] must be more than 0 seconds, not 0"),
+        ("LEASE", 0.1, f"['LEASE'] must be at least 1 second, not 0.1: {LATE}"),
         ("LEASE", -1, "['LEASE'] must be more than 0 seconds, not -1"),
         (
             "ON_DUPLICATE",
@@ -100,6 +104,22 @@ def test_wrong_values(key: str, value: object, words: str) -> None:
         with pytest.raises(ImproperlyConfigured) as error:
             read(key)
         assert str(error.value) == f"DJANGO_CELERY_ONCE{words}"
+
+
+@pytest.mark.parametrize(
+    ("key", "read", "expected"),
+    [
+        ("TIMEOUT", "timeout", 5400.0),
+        ("LEASE", "lease", 5400.0),
+        ("RESERVE", "reserve", 5400.0),
+        ("LOG_RETENTION_DAYS", "log_retention_days", 0.0625),
+    ],
+)
+def test_a_time_may_be_a_timedelta(key: str, read: str, expected: float) -> None:
+    """Take it for its seconds, or its days."""
+    with once(**{key: timedelta(hours=1.5)}):
+        assert getattr(conf, read) == expected
+        assert problems() == []
 
 
 def test_unknown_key_gets_a_suggestion() -> None:

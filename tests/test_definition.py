@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from django.core.exceptions import ImproperlyConfigured
@@ -24,6 +24,11 @@ pytestmark = pytest.mark.django_db
         ({"label": "{month"}, "no valid format string"),
         ({"label": "{month} report"}, r"\['label'\] names 'month'.*there is: email"),
         ({"force": True}, "for one call only"),
+        (
+            {"key": lambda email, month: month},
+            r"\['key'\] does not fit the arguments .* \(there is: email\): missing .*'month'",
+        ),
+        ({"key": lambda: 1}, r"once\['key'\] does not fit .*: too many positional arguments"),
         ({"until": "expired"}, r"needs once\['timeout'\]"),
         (
             {"until": "never"},
@@ -51,6 +56,94 @@ def test_a_get_key_of_ones_own_is_refused() -> None:
 
         class Mixed(OwnKey, QueueOnce):
             abstract = True
+
+
+def by_tenant(tenant: str, *_others: object) -> str:
+    """Make the key of what a tenant may do once."""
+    return tenant
+
+
+class ForTenants(QueueOnce):
+    """A project's base: the key names the tenant."""
+
+    abstract = True
+    once: ClassVar[dict[str, Any]] = {"key": by_tenant, "graceful": True, "timeout": 60}
+
+
+class Long(ForTenants):
+    """One with an option of its own."""
+
+    abstract = True
+    once: ClassVar[dict[str, Any]] = {"timeout": 600}
+
+
+class Joining(ForTenants):
+    """Another."""
+
+    abstract = True
+    once: ClassVar[dict[str, Any]] = {"on_duplicate": "join"}
+
+
+class Both(Joining, Long):
+    """What each of them says, and their base."""
+
+    abstract = True
+
+
+class Plain:
+    """A mixin that is no task."""
+
+    once: ClassVar[dict[str, Any]] = {"label": "a job"}
+
+
+def once_of(*bases: type, **once: Any) -> dict[str, Any]:
+    """Return the options of a task with such bases and ``once`` of its own."""
+    return dict(type("Task", bases, {"abstract": True, **({"once": once} if once else {})}).once)  # type: ignore[attr-defined]
+
+
+BASE = {"key": by_tenant, "on_duplicate": "reject", "timeout": 60}
+
+
+@pytest.mark.parametrize(
+    ("bases", "once", "merged"),
+    [
+        ((ForTenants,), {}, BASE),
+        ((ForTenants,), {"timeout": 5}, {**BASE, "timeout": 5}),
+        ((ForTenants,), {"blocking": True}, {**BASE, "on_duplicate": "wait"}),
+        ((ForTenants,), {"on_duplicate": None}, {**BASE, "on_duplicate": None}),
+        (
+            (ForTenants,),
+            {"keys": ["a"]},
+            {"keys": ("a",), "on_duplicate": "reject", "timeout": 60},
+        ),
+        ((Both,), {}, {**BASE, "on_duplicate": "join", "timeout": 600}),
+        ((Both,), {"label": "x"}, {**BASE, "on_duplicate": "join", "timeout": 600, "label": "x"}),
+        ((Plain, ForTenants), {}, {**BASE, "label": "a job"}),
+    ],
+)
+def test_options_are_merged_along_the_bases(
+    bases: tuple[type, ...], once: dict[str, Any], merged: dict[str, Any]
+) -> None:
+    """Let each say what it has to say, the nearest last."""
+    assert once_of(*bases, **once) == merged
+
+
+def test_the_options_of_a_call_come_from_all_bases() -> None:
+    """Let a decorator add to a base's options, so that the tenant stays in the key."""
+
+    @app.task(base=ForTenants, once={"timeout": 5}, lazy=False, shared=False)
+    def bill(tenant: str, month: str) -> None: ...
+
+    asked = bill.once_options()
+    assert (asked.key, asked.timeout, asked.on_duplicate) == (by_tenant, 5, "reject")
+    assert bill.once_key("a", "May") == bill.once_key("a", "June") != bill.once_key("b", "May")
+
+
+@pytest.mark.parametrize("once", [{"until": "running"}, {"until": "expired", "timeout": None}])
+def test_what_contradicts_a_base_is_refused(once: dict[str, Any]) -> None:
+    """Name the task, and what makes no sense together."""
+    with pytest.raises(ImproperlyConfigured, match=r"Task: once\['"):
+        once_of(ForTenants, **once)
 
 
 PROGRAM = """

@@ -12,7 +12,7 @@ from celery.exceptions import Ignore
 from celery.worker.request import Request
 from django.core.exceptions import ImproperlyConfigured
 
-from django_celery_once import QueueOnce, gate
+from django_celery_once import QueueOnce, definition, gate
 from django_celery_once.locks import open_store
 from django_celery_once.registry import replaced_hooks
 from django_celery_once.request import OnceRequest
@@ -219,6 +219,32 @@ def test_celerys_own_tasks_are_left_alone() -> None:
     own.tasks["celery.backend_cleanup"].apply_async(headers={"a": "b"})
     assert open_store("locks").scan().locks == ()
     own.close()
+
+
+@pytest.mark.parametrize(
+    ("annotations", "timeout"),
+    [
+        ({"tests.guard.task": {"once": {"timeout": 5}}}, 5),
+        ({"*": {"once": {"timeout": 5}}}, 5),
+        ({"*": {"once": {"graceful": True}}}, 60),
+        ({"*": {"once": {"timeout": 5}}, "tests.guard.task": {"once": {"timeout": 7}}}, 5),
+    ],
+)
+def test_annotations_add_to_the_options(annotations: Any, timeout: float) -> None:
+    """Leave the task's others alone; what is for all tasks comes last, as Celery has it."""
+    with annotated(annotations, once={"keys": [], "timeout": 60}) as task:
+        asked = task.once_options()
+    assert (asked.keys, asked.timeout) == ((), timeout)
+
+
+def test_an_annotation_that_is_wrong_is_refused() -> None:
+    """Name it when the task is bound to its app."""
+    with (
+        pytest.raises(ImproperlyConfigured, match="did you mean 'timeout'"),
+        annotated({"*": {"once": {"timeuot": 5}}}),
+    ):
+        pass
+    definition.broken.clear()
 
 
 def test_e018_is_told(monkeypatch: pytest.MonkeyPatch) -> None:

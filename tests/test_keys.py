@@ -10,6 +10,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from decimal import Decimal
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -19,6 +20,7 @@ from zoneinfo import ZoneInfo
 import pytest
 from django.contrib.auth.models import Permission, User
 from django.db import models
+from django.test import RequestFactory
 from django.utils.datastructures import MultiValueDict
 from django.utils.functional import SimpleLazyObject
 from django.utils.safestring import mark_safe
@@ -27,7 +29,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from django_celery_once import keys
-from django_celery_once.keys import UnsupportedArgumentError, canonical
+from django_celery_once.canonical import UnsupportedArgumentError, canonical
 from tests.values import typed, values
 
 BERLIN = ZoneInfo("Europe/Berlin")
@@ -220,6 +222,27 @@ def test_a_value_without_a_form_is_an_error_that_names_it(value: object) -> None
     assert "0x" not in text
 
 
+def numbers() -> Iterator[int]:
+    """Yield some."""
+    yield 1
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        (User.objects.all(), r"QuerySet is a question .*; pass ids, as list\(queryset.values_list"),
+        (User.objects, "Manager is a question to the database"),
+        (RequestFactory().get("/"), "a request stays where it is; pass what the task needs of it"),
+        (numbers(), "a builtins.generator can be read only once; pass a list"),
+        (map(str, [1]), "a builtins.map can be read only once; pass a list"),
+    ],
+)
+def test_what_is_passed_by_mistake_is_told_from_what_to_pass(value: object, words: str) -> None:
+    """Read nothing of it meanwhile: there is no database here."""
+    with pytest.raises(UnsupportedArgumentError, match=words):
+        key("x", value)
+
+
 def test_a_value_that_contains_itself_is_an_error() -> None:
     """Turn endless recursion into words."""
     loop: list[object] = []
@@ -276,7 +299,8 @@ import django
 from django.conf import settings
 settings.configure(INSTALLED_APPS=[])
 django.setup()
-from django_celery_once.keys import canonical, key_of
+from django_celery_once.canonical import canonical
+from django_celery_once.keys import key_of
 value = {"s": {"a", "b", "c", 1, None}, "f": frozenset("xyz"), "d": {"k": [1, 2.5, b"x"]},
          "t": datetime.date(2026, 5, 1), "u": uuid.UUID(int=5), "n": decimal.Decimal("1.50")}
 print(json.dumps(key_of("tests.report", canonical(value))))

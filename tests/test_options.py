@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -26,6 +27,7 @@ def make_value(*_args: object) -> str:
         ({"label": make_value}, {"label": make_value}),
         ({"timeout": 5}, {"timeout": 5}),
         ({"timeout": 0.5}, {"timeout": 0.5}),
+        ({"timeout": timedelta(minutes=2)}, {"timeout": 120.0}),
         ({"timeout": None}, {"timeout": None}),
         ({"on_duplicate": "reject"}, {"on_duplicate": "reject"}),
         ({"graceful": True}, {"on_duplicate": "reject"}),
@@ -54,7 +56,11 @@ def test_reads(once: dict[str, Any], read: dict[str, Any]) -> None:
         ({"keys": "email"}, TypeError, r"once\['keys'\] must be a list of parameter names"),
         ({"keys": 3}, TypeError, r"once\['keys'\] must be a list of parameter names, not 3"),
         ({"keys": ["a", 1]}, TypeError, r"once\['keys'\] must hold parameter names, not 1"),
-        ({"key": "email"}, TypeError, r"once\['key'\] must be a callable, not 'email'"),
+        ({"keys": "email"}, TypeError, r"parameter names, not 'email'; write \['email'\]"),
+        ({"key": "email"}, TypeError, r"must be a callable, not 'email'; did you mean once"),
+        ({"key": ["email"]}, TypeError, r"not \['email'\]; did you mean once\['keys'\]\?"),
+        ({"key": 5}, TypeError, r"once\['key'\] must be a callable, not 5$"),
+        ({"timeout": timedelta(0)}, ValueError, r"once\['timeout'\] must be more than 0 seconds"),
         ({"label": 3}, TypeError, r"once\['label'\] must be a format string or a callable"),
         ({"label": "{month"}, ValueError, r"once\['label'\] is no valid format string"),
         ({"timeout": "60"}, TypeError, r"once\['timeout'\] must be a number of seconds"),

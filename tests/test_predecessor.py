@@ -82,8 +82,8 @@ def test_without_it_the_default_holds(given: object) -> None:
 def test_a_value_that_can_not_be_is_named() -> None:
     """Queue nothing, and say where it stands and what to write."""
     words = (
-        r"ONCE\['settings'\]\['default_timeout'\] of the Celery app must be a number of seconds, "
-        r"not '1 hour'; write DJANGO_CELERY_ONCE\['TIMEOUT'\] instead"
+        r"ONCE\['settings'\]\['default_timeout'\] of the Celery app must be a number of seconds "
+        r"or a timedelta, not '1 hour'; write DJANGO_CELERY_ONCE\['TIMEOUT'\] instead"
     )
     with celery_once({"settings": {"default_timeout": "1 hour"}}):
         with pytest.raises(ImproperlyConfigured, match=words):

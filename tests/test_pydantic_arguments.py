@@ -17,7 +17,7 @@ from celery.app import base
 from kombu.exceptions import EncodeError
 
 from django_celery_once import AlreadyQueued, QueueOnce
-from django_celery_once.keys import UnsupportedArgumentError, canonical
+from django_celery_once.canonical import UnsupportedArgumentError, canonical
 from django_celery_once.signals import Rejection
 from tests.celery_app import app
 from tests.guarded_tasks import held

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from celery.result import AsyncResult, EagerResult
+from django.core.exceptions import ImproperlyConfigured
 from django.test import override_settings
 from kombu.exceptions import OperationalError
 
@@ -42,6 +43,34 @@ def test_the_second_call_is_refused(rejections: list[Rejection]) -> None:
     assert rejection.holder.owner == first.id
     assert rejection.holder.hits == 1
     assert rejection.policy == "raise"
+
+
+def failing(email: str, month: str) -> str:
+    """Make no key."""
+    raise LookupError(email)
+
+
+def test_a_key_callable_that_fails_names_its_task() -> None:
+    """Raise what it raises, with a note, and queue nothing."""
+    with pytest.raises(LookupError) as raised:
+        report.apply_async(("a",), once={"key": failing})
+    assert raised.value.__notes__ == ["It comes from once['key'] of tests.task.report."]
+
+
+def test_a_key_callable_that_forgets_to_return_is_told() -> None:
+    """Let not all calls have one key."""
+    with pytest.raises(TypeError, match=r"report: once\['key'\] returned None; return what makes"):
+        report.apply_async(("a",), once={"key": lambda email, month: None})
+
+
+def test_a_cache_that_is_not_there_is_told_with_the_task() -> None:
+    """Name both, and the caches that there are."""
+    words = r"The locks of tests.task.report are to be in 'lokcs', .* \(default, locks,"
+    with (
+        override_settings(DJANGO_CELERY_ONCE={"CACHE": "lokcs"}),
+        pytest.raises(ImproperlyConfigured, match=words),
+    ):
+        report.delay("a")
 
 
 def test_other_arguments_are_another_call() -> None:

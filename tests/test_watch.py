@@ -40,7 +40,7 @@ def test_an_error_is_logged(
     assert record.levelname == "ERROR"
     assert said.startswith(f"The worker starts with a wrong set-up (django_celery_once.{number}): ")
     assert words in said
-    assert said.endswith(f"See README.md#{number.lower()}.")
+    assert said.endswith(f"See {number} in the README of django-celery-once.")
 
 
 def test_a_warning_is_for_the_developer(logged: pytest.LogCaptureFixture) -> None:

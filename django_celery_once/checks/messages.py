@@ -10,7 +10,7 @@ Message = checks.CheckMessage
 
 
 def message(kind: Callable[..., Message], number: str, text: str, hint: str) -> Message:
-    """Return a message of ``kind`` (``Error``, ``Warning``) with its id and README anchor."""
-    anchor = f"See README.md#{number.lower()}."
+    """Return a message of ``kind`` (``Error``, ``Warning``) with its id and what to read."""
+    more = f"See {number} in the README of django-celery-once."
     text = text.replace("?.", "?")
-    return kind(text, hint=f"{hint} {anchor}", id=f"django_celery_once.{number}")
+    return kind(text, hint=f"{hint} {more}", id=f"django_celery_once.{number}")

@@ -13,12 +13,17 @@ from django_celery_once.checks.messages import Message, message
 from django_celery_once.conf import conf
 from django_celery_once.definition import broken, definition_errors
 from django_celery_once.options import did_you_mean
-from django_celery_once.registry import import_tasks, known_tasks, replaced_hooks
+from django_celery_once.registry import (
+    import_tasks,
+    known_tasks,
+    replaced_hooks,
+    unguarded_tasks,
+)
 from django_celery_once.task import QueueOnce
 
 
 def check_tasks(**_kwargs: Any) -> Iterator[Message]:
-    """E010: a task's options, or those set for it, do not fit it."""
+    """E010, E020: a task's options do not fit it, or nothing reads them."""
     try:
         import_tasks()
     except ImproperlyConfigured as error:
@@ -38,6 +43,13 @@ def check_tasks(**_kwargs: Any) -> Iterator[Message]:
     for task in tasks:
         yield from _check_task_settings(task)
         yield from _check_hooks(task)
+    for name in sorted(task.name for task in unguarded_tasks()):
+        yield message(
+            checks.Error,
+            "E020",
+            f"{name} has once={{…}}, but no QueueOnce as its base: it is queued unguarded.",
+            "Give it base=QueueOnce, or remove the options.",
+        )
     yield from _check_names({task.name for task in tasks})
 
 

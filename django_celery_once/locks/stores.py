@@ -12,10 +12,11 @@ from django_celery_once.locks.cluster import ClusterStore
 from django_celery_once.locks.redis import RedisStore
 
 
-def open_store(alias: str) -> LockStore:
+def open_store(alias: str, whose: str = "Locks") -> LockStore:
     """Return the store of locks in a cache of ``CACHES``, on this thread's connection.
 
-    Raise ``ImproperlyConfigured`` for an unknown alias or a client that can't hold locks.
+    Raise ``ImproperlyConfigured`` for an unknown alias, which says ``whose`` locks they are, or a
+    client that can't hold locks.
     """
     try:
         cache = caches[alias]
@@ -23,7 +24,7 @@ def open_store(alias: str) -> LockStore:
         if alias in settings.CACHES:
             raise
         raise ImproperlyConfigured(
-            f"Locks are to be in {alias!r}, which is not in CACHES "
+            f"{whose} are to be in {alias!r}, which is not in CACHES "
             f"({', '.join(sorted(settings.CACHES))})"
         ) from error
     if ClusterStore.serves(cache):

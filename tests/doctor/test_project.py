@@ -36,7 +36,7 @@ def test_a_check_error_is_wrong_and_has_its_hint() -> None:
     with once(CACHE="nowhere"):
         [found] = project.examine_settings()
     assert (found.state, found.seen[:5]) == (State.WRONG, "E002:")
-    assert "README.md#e002" in found.advice
+    assert "See E002 in the README" in found.advice
 
 
 def test_a_check_warning_is_a_warning() -> None:
