@@ -18,7 +18,7 @@ from django.utils.html import format_html, strip_tags
 from django.utils.translation import gettext as _
 
 from django_celery_once.audience import Named, Reader, Sight, sight, who
-from django_celery_once.exceptions import AlreadyQueued, LockUnavailable
+from django_celery_once.exceptions import AlreadyQueued, AlreadyQueuedHere, LockUnavailable
 from django_celery_once.record import record
 from django_celery_once.wording import STANDARD, Wording, asker_of
 
@@ -64,7 +64,12 @@ class Answer:
 
 
 def to_duplicate(duplicate: AlreadyQueued, request: HttpRequest | None, detail: str) -> Answer:
-    """Return the answer to a duplicate; the task's id only to who asked for it, and staff."""
+    """Return the answer to a duplicate; the task's id only to who asked for it, and staff.
+
+    Raise one that only the program can have caused.
+    """
+    if isinstance(duplicate, AlreadyQueuedHere):
+        raise duplicate
     waits = duplicate.phase in {"reserved", "planned", "kept"}
     asked = who(duplicate.requested_by, duplicate.visitor)
     sees = sight(Named.EXCEPTION, Reader.of(request), asked)

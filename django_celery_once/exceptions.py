@@ -62,10 +62,11 @@ class AlreadyQueued(CeleryOnceError):
         super().__init__(countdown, self.message)
 
     @classmethod
-    def met(cls, task_name: str, holder: Lock) -> Self:
+    def met(cls, task_name: str, holder: Lock, message: str = "") -> Self:
         """Return what the caller of a refused call is to be told of the holder of its key."""
         return cls(
             holder.remaining,
+            message,
             task_name=task_name,
             key=holder.key,
             task_id=holder.owner,
@@ -105,6 +106,14 @@ class AlreadyQueued(CeleryOnceError):
             f"{self.task_name} is already {phase} as task {self.task_id}; its lock {self.key} "
             f"{'is renewed while it runs' if phase == 'running' else left}."
         )
+
+
+class AlreadyQueuedHere(AlreadyQueued):
+    """The key is held by the very request, transaction or task that asks for it once more.
+
+    A fault of the program, and so no answer for a person: the mixins, the decorator and the
+    middleware let it through. ``message`` names both places and says what to write.
+    """
 
 
 class LockUnavailable(CeleryOnceError):

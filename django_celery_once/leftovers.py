@@ -1,4 +1,7 @@
-"""The reservations made in a request or a task, to be freed at its end if nobody has used them."""
+"""What a request or a task has reserved and queued: it must not meet that as another's.
+
+Reservations that nobody has used are freed at its end.
+"""
 
 from __future__ import annotations
 
@@ -8,10 +11,16 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import TYPE_CHECKING
 
+from django_celery_once import places, requester
+from django_celery_once.places import Place
+
 if TYPE_CHECKING:
     from django_celery_once.reservations import Reservation
 
 _made: ContextVar[set[Reservation] | None] = ContextVar("django_celery_once_made", default=None)
+_queued: ContextVar[dict[str, Place | None] | None] = ContextVar(
+    "django_celery_once_queued", default=None
+)
 
 
 def here() -> set[Reservation]:
@@ -52,6 +61,33 @@ def free_abandoned() -> None:
     """
     if made := _made.get():
         free([each for each in made if each.abandoned])
+
+
+def own(task_id: str) -> Reservation | None:
+    """Return the unused reservation for a task that this request, or else this process, made.
+
+    A test may have made one outside the request that its client sends.
+    """
+    made = (each for each in _made.get() or () if each.made_in is requester.bound())
+    return next((each for each in made if each.task_id == task_id), None)
+
+
+@contextmanager
+def noting_queued() -> Iterator[dict[str, Place | None]]:
+    """Note the ids of the tasks that are queued in a block, and where."""
+    queued: dict[str, Place | None] = {}
+    token = _queued.set(queued)
+    try:
+        yield queued
+    finally:
+        _queued.reset(token)
+
+
+def note_queued(task_id: str) -> None:
+    """Note that a task has been queued, if anybody wants to know."""
+    queued = _queued.get()
+    if queued is not None:
+        queued[task_id] = places.here()
 
 
 def forget() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from inspect import iscoroutine
 from typing import TYPE_CHECKING, Any, cast
@@ -16,9 +16,9 @@ from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from django.utils.functional import Promise
 from django.views.generic.edit import BaseCreateView, BaseUpdateView
 
-from django_celery_once import answers, transactions, wizards
+from django_celery_once import answers, leftovers, places, transactions, wizards
 from django_celery_once.answers import Answer
-from django_celery_once.exceptions import AlreadyQueued, LockUnavailable
+from django_celery_once.exceptions import AlreadyQueued, AlreadyQueuedHere, LockUnavailable
 from django_celery_once.requester import asking_by
 from django_celery_once.wording import STANDARD, Asker, Wording, asker_of
 
@@ -78,6 +78,8 @@ class OnceViewMixin(_View):
             return await sync_to_async(self._answer)(error)
 
     def _answer(self, error: AlreadyQueued | LockUnavailable) -> HttpResponseBase:
+        if isinstance(error, AlreadyQueuedHere):
+            raise error
         if isinstance(error, AlreadyQueued):
             response = self.handle_already_queued(error)
         else:
@@ -138,6 +140,8 @@ class OnceFormMixin(OnceViewMixin, _FormView):
     once_on_duplicate: str = "redirect"
     _once_form: Any = None
     _once_told: int = 0
+    #: What the view has queued, and where.
+    _once_queued: Mapping[str, places.Place | None] = {}
     #: What ``form_valid`` has reserved, until the view ends; none where nothing waits for that.
     _once_held: list[Reservation] | None = None
 
@@ -146,7 +150,8 @@ class OnceFormMixin(OnceViewMixin, _FormView):
         self._once_told = len(answers.queued_messages(request))
         self._once_held = None if self.view_is_async else []
         try:
-            return super().dispatch(request, *args, **kwargs)
+            with leftovers.noting_queued() as self._once_queued:
+                return super().dispatch(request, *args, **kwargs)
         finally:
             for reservation in self._once_held or ():  # the view has failed
                 reservation.release()
@@ -183,7 +188,7 @@ class OnceFormMixin(OnceViewMixin, _FormView):
     ) -> HttpResponseBase:
         if self.once_task is None:
             return save(*args, **kwargs)
-        with self.once_task.reserve(**self.get_once_kwargs(form)) as reservation:
+        with self._reserve(self.once_task, self.get_once_kwargs(form)) as reservation:
             response = save(*args, **kwargs)
             if self._once_held is not None:
                 reservation.hold_back()
@@ -192,6 +197,22 @@ class OnceFormMixin(OnceViewMixin, _FormView):
                 kwargs=self.get_task_kwargs(form), using=self._once_database()
             )
         return response
+
+    def _reserve(self, task: QueueOnce, arguments: dict[str, Any]) -> Reservation:
+        try:
+            return task.reserve(**arguments)
+        except AlreadyQueued as duplicate:
+            if duplicate.task_id not in self._once_queued:
+                raise
+            place = places.words(self._once_queued[duplicate.task_id])
+            raise AlreadyQueuedHere(
+                duplicate.countdown,
+                f"{place} has queued {task.name}, which the once_task of "
+                f"{type(self).__qualname__} queues when the form is saved. Take one of the two out",
+                task_name=task.name,
+                key=duplicate.key,
+                task_id=duplicate.task_id,
+            ) from duplicate
 
     def _once_database(self) -> str | None:
         """Return the database of the object that is saved, if it has a transaction open."""

@@ -13,11 +13,11 @@ from celery.result import EagerResult
 from django.core.exceptions import ImproperlyConfigured
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from django_celery_once import audience, canvas, claims, requester
+from django_celery_once import audience, canvas, claims, leftovers, places, requester
 from django_celery_once.arguments import Call
 from django_celery_once.claims import Claim
 from django_celery_once.conf import conf
-from django_celery_once.exceptions import AlreadyQueued
+from django_celery_once.exceptions import AlreadyQueued, AlreadyQueuedHere
 from django_celery_once.locks import Lock, Phase
 from django_celery_once.options import OnceOptions, OnDuplicate
 from django_celery_once.running import is_beat, report_duplicate, run_here, running_id
@@ -169,6 +169,23 @@ def _joined(holder: Lock) -> Lock:
     return following if sure and following is not None else holder
 
 
+def _check_is_anothers(task: Any, holder: Lock) -> None:
+    """Raise ``AlreadyQueuedHere`` where the caller itself has reserved the key.
+
+    What it has reserved is queued only if it goes on.
+    """
+    reservation = leftovers.own(holder.owner)
+    if reservation is None:
+        return
+    message = (
+        f"{places.words(places.here())} asks for {task.name}, whose key is reserved for this very "
+        f"request, transaction or task: at {places.words(reservation.made_at)}. Queue it once: "
+        "by the reservation's own methods, by once_task (then without delay() in the view), or "
+        "by one delay_on_commit()"
+    )
+    raise AlreadyQueuedHere.met(task.name, holder, message)
+
+
 def refuse(
     task: Any,
     claim: Claim,
@@ -177,7 +194,7 @@ def refuse(
     options: Mapping[str, Any],
     policy: OnDuplicate,
 ) -> Any:
-    """Answer a duplicate: return a result, or raise ``AlreadyQueued``."""
+    """Answer a duplicate: return a result, or raise ``AlreadyQueued`` or ``AlreadyQueuedHere``."""
     holder = claim.holder
     assert holder is not None  # noqa: S101
     dispatched = _is_dispatched(options)
@@ -190,6 +207,7 @@ def refuse(
         return task.result_of(_joined(holder))
     if policy == "rerun" and holder.follow_up is not None:
         return task.result_of(holder.follow_up)
+    _check_is_anothers(task, holder)
     asked_by = audience.who(holder.requester, holder.visitor)
     audience.note_blocked(requester.current().request, holder.owner, asked_by)
     raise AlreadyQueued.met(task.name, holder)

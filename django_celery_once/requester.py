@@ -146,7 +146,12 @@ _process_source: Source | None = None
 
 def current() -> Requester:
     """Return who is asking in this context: a request if one is bound, else the process."""
-    return _asking.get() or _this_process(_process_source, sys.argv[0] if sys.argv else "")
+    return bound() or _this_process(_process_source, sys.argv[0] if sys.argv else "")
+
+
+def bound() -> Requester | None:
+    """Return who is asking by the request that is bound here: one object for each request."""
+    return _asking.get()
 
 
 @contextmanager
@@ -162,7 +167,7 @@ def asking(requester: Requester) -> Iterator[None]:
 @contextmanager
 def asking_by(request: HttpRequest | None) -> Iterator[None]:
     """Make whoever sends a request the one who is asking, where that is not known already."""
-    if _asking.get() is not None or request is None:
+    if bound() is not None or request is None:
         yield
         return
     with asking(Requester("web", request=request)):

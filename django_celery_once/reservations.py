@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any, Self
 
-from django_celery_once import leftovers, transactions
+from django_celery_once import leftovers, places, requester, transactions
 from django_celery_once.binding import bind, key_of_call
 from django_celery_once.claims import Claim
 from django_celery_once.exceptions import AlreadyQueued
@@ -36,6 +36,8 @@ class Reservation:
 
     def __init__(self, task: Guarded, claim: Claim, asked: OnceOptions) -> None:
         self.asked = asked
+        #: Where it was made, for errors that name it, and in which request.
+        self.made_at, self.made_in = places.here(), requester.bound()
         self._task = task
         self._claim = claim
         self._lapses = time.monotonic() + claim.seconds

@@ -10,7 +10,7 @@ from celery.app.annotations import resolve_all
 from celery.app.task import Context
 from celery.contrib.django.task import DjangoTask
 
-from django_celery_once import claiming, policies, settling, transactions
+from django_celery_once import claiming, leftovers, policies, settling, transactions
 from django_celery_once.arguments import Call
 from django_celery_once.binding import bind, key_of_call
 from django_celery_once.claims import Claim
@@ -144,6 +144,7 @@ class Guarded(_Task):
         except BaseException:
             claim.give_back(type(self))
             raise
+        leftovers.note_queued(claim.lock.owner)
         if claim.holder is not None and not claim.header.follows:
             return self.result_of(claim.holder)
         # One that waits for its turn has no lock yet.

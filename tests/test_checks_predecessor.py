@@ -79,7 +79,11 @@ def test_what_says_nothing_is_not_told(once: object) -> None:
 
 @pytest.mark.parametrize(
     ("value", "words"),
-    [("600", "a number of seconds, not '600'"), (0, "more than 0 seconds, not 0"), (None, "None")],
+    [
+        ("600", "a number of seconds or a timedelta, not '600'"),
+        (0, "more than 0 seconds, not 0"),
+        (None, "None"),
+    ],
 )
 def test_e017_a_default_timeout_that_can_not_be(value: object, words: str) -> None:
     """Find what every call would raise; say nothing of it where it does not count."""

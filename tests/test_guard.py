@@ -226,7 +226,7 @@ def test_celerys_own_tasks_are_left_alone() -> None:
     [
         ({"tests.guard.task": {"once": {"timeout": 5}}}, 5),
         ({"*": {"once": {"timeout": 5}}}, 5),
-        ({"*": {"once": {"graceful": True}}}, 60),
+        ({"*": {"once": {"blocking_timeout": 3}}}, 60),
         ({"*": {"once": {"timeout": 5}}, "tests.guard.task": {"once": {"timeout": 7}}}, 5),
     ],
 )

@@ -19,6 +19,7 @@ from django_celery_once import AlreadyQueued, LockUnavailable, QueueOnce
 from django_celery_once.header import Header, read_header
 from django_celery_once.locks import Lock, Phase, open_store
 from django_celery_once.models import BlockedDuplicate
+from django_celery_once.requester import Requester, asking
 from django_celery_once.reservations import Reservation
 from django_celery_once.signals import Outcome, Rejection, lock_released
 from testproject.redis_server import RedisServer
@@ -84,9 +85,9 @@ def test_a_reservation_holds_the_key(alias: str, rejections: list[Rejection]) ->
         assert held is not None
         assert (held.phase, held.owner) == (Phase.RESERVED, reservation.task_id)
         assert 50 < held.remaining <= 60
-        with pytest.raises(AlreadyQueued) as raised:
+        with pytest.raises(AlreadyQueued) as raised, asking(Requester("web")):
             labelled.delay("a", "June")
-        with pytest.raises(AlreadyQueued):
+        with pytest.raises(AlreadyQueued), asking(Requester("web")):
             labelled.reserve("a")
     assert (raised.value.phase, raised.value.task_id) == ("reserved", reservation.task_id)
     assert "is queued only if its caller's transaction commits" in str(raised.value)
