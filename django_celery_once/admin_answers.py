@@ -20,7 +20,7 @@ from django.utils.translation import gettext_lazy as _
 
 from django_celery_once import answers
 from django_celery_once.answers import Answer
-from django_celery_once.exceptions import AlreadyQueued, LockUnavailable
+from django_celery_once.exceptions import AlreadyQueued, NotQueued
 from django_celery_once.record import record
 from django_celery_once.wording import Asker, Wording, asker_of
 
@@ -76,9 +76,7 @@ def use_of(request: HttpRequest) -> Use | None:
     return Use(Deed.DELETE, admin, "delete_view") if page == "delete" else None
 
 
-def respond(
-    request: HttpRequest, error: AlreadyQueued | LockUnavailable, use: Use
-) -> HttpResponseBase:
+def respond(request: HttpRequest, error: AlreadyQueued | NotQueued, use: Use) -> HttpResponseBase:
     """Return to the page, and tell there what kept it from its end, and what was not saved.
 
     A form is shown with what was typed; a list as it was filtered.
@@ -107,11 +105,11 @@ def _is_undone(request: HttpRequest, use: Use) -> bool:
 
 
 def _answer(
-    request: HttpRequest, error: AlreadyQueued | LockUnavailable, deed: Deed, *, undone: bool
+    request: HttpRequest, error: AlreadyQueued | NotQueued, deed: Deed, *, undone: bool
 ) -> Answer:
     answer = answers.to_error(error, request, label=_name(error, request), wording=UNDER_WAY)
     answer = replace(answer, level=max(answer.level, messages.WARNING))
-    if isinstance(error, LockUnavailable):
+    if isinstance(error, NotQueued):
         return replace(answer, detail=_outage(answer, request, deed, undone=undone))
     if undone:
         more = str(deed.value)
@@ -135,9 +133,9 @@ def _outage(answer: Answer, request: HttpRequest, deed: Deed, *, undone: bool) -
     )
 
 
-def _name(error: AlreadyQueued | LockUnavailable, request: HttpRequest) -> str:
+def _name(error: AlreadyQueued | NotQueued, request: HttpRequest) -> str:
     """Return words for the one of several tasks that is the duplicate."""
-    if isinstance(error, LockUnavailable):
+    if isinstance(error, NotQueued):
         return ""
     own = error.label if asker_of(error, request) is Asker.SELF else ""
     return own or error.task_name
@@ -156,7 +154,7 @@ def _form_again(request: HttpRequest, use: Use, answer: Answer) -> HttpResponse 
         setattr(admin, name, _refusing(getattr(use.admin, name)))
     try:
         page: HttpResponse = getattr(admin, use.view)(request, *match.args, **match.kwargs)
-    except (AlreadyQueued, LockUnavailable):
+    except (AlreadyQueued, NotQueued):
         return None
     if page.status_code == HTTPStatus.OK:
         messages.add_message(request, answer.level, answer.detail, fail_silently=True)

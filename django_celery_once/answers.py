@@ -18,7 +18,7 @@ from django.utils.html import format_html, strip_tags
 from django.utils.translation import gettext as _
 
 from django_celery_once.audience import Named, Reader, Sight, sight, who
-from django_celery_once.exceptions import AlreadyQueued, AlreadyQueuedHere, LockUnavailable
+from django_celery_once.exceptions import AlreadyQueued, AlreadyQueuedHere, NotQueued
 from django_celery_once.record import record
 from django_celery_once.wording import STANDARD, Wording, asker_of
 
@@ -84,11 +84,11 @@ def to_duplicate(duplicate: AlreadyQueued, request: HttpRequest | None, detail: 
     )
 
 
-def to_outage(detail: str) -> Answer:
-    """Return the answer to an outage of the lock store."""
+def to_outage(error: NotQueued, detail: str) -> Answer:
+    """Return the answer to an outage of the lock store, or of the broker."""
     return Answer(
         status=503,
-        code="lock_unavailable",
+        code=error.code,
         title=_("Not submitted"),
         detail=detail,
         retry_after=OUTAGE_RETRY_AFTER,
@@ -96,17 +96,37 @@ def to_outage(detail: str) -> Answer:
 
 
 def to_error(
-    error: AlreadyQueued | LockUnavailable,
+    error: AlreadyQueued | NotQueued,
     request: HttpRequest | None,
     *,
     label: Any = "",
     wording: Wording = STANDARD,
 ) -> Answer:
     """Return the answer to either, in the words of ``wording``."""
-    if isinstance(error, LockUnavailable):
-        return to_outage(wording.lock_unavailable())
+    if isinstance(error, NotQueued):
+        return to_outage(error, wording.lock_unavailable())
     detail = wording.already_queued(error, asker_of(error, request), label=label)
     return to_duplicate(error, request, detail)
+
+
+def saved_only(request: HttpRequest, response: HttpResponseBase, detail: str) -> HttpResponseBase:
+    """Return the answer to a request whose data is saved, but whose call could not be queued.
+
+    That is the view's own response, with a message in the place of those of a success, or else a
+    503 in the form that the client prefers.
+    """
+    if prefers_page(request) and hasattr(request, "_messages"):
+        take_back_success(request)
+        messages.error(request, detail)
+        return response
+    answer = Answer(
+        status=503,
+        code="broker_unavailable",
+        title=_("Saved, but not started"),
+        detail=detail,
+        retry_after=OUTAGE_RETRY_AFTER,
+    )
+    return respond(request, answer)
 
 
 def respond(request: HttpRequest, answer: Answer) -> HttpResponse:

@@ -12,12 +12,12 @@ from django.http.response import HttpResponseBase
 from django.utils.functional import Promise
 
 from django_celery_once import answers, transactions
-from django_celery_once.exceptions import AlreadyQueued, LockUnavailable
+from django_celery_once.exceptions import AlreadyQueued, NotQueued
 from django_celery_once.requester import asking_by
 from django_celery_once.wording import STANDARD, Wording
 
 View = TypeVar("View", bound=Callable[..., Any])
-Answering = Callable[[HttpRequest, AlreadyQueued | LockUnavailable], HttpResponseBase]
+Answering = Callable[[HttpRequest, AlreadyQueued | NotQueued], HttpResponseBase]
 
 
 @overload
@@ -34,7 +34,7 @@ def once_view(
     label: str | Promise = "",
     wording: Wording = STANDARD,
 ) -> Any:
-    """Answer ``AlreadyQueued`` and ``LockUnavailable`` from a view, sync or async.
+    """Answer ``AlreadyQueued`` and ``NotQueued`` (an outage) from a view, sync or async.
 
     Use it bare or with arguments. ``redirect_to`` (what ``django.shortcuts.redirect`` takes)
     sends a duplicate to a page, with the sentence as a message; without it the answer is that
@@ -43,9 +43,9 @@ def once_view(
     in an open transaction is undone.
     """
 
-    def answer(request: HttpRequest, error: AlreadyQueued | LockUnavailable) -> HttpResponseBase:
+    def answer(request: HttpRequest, error: AlreadyQueued | NotQueued) -> HttpResponseBase:
         told = answers.to_error(error, request, label=label, wording=wording)
-        if redirect_to is None or isinstance(error, LockUnavailable):
+        if redirect_to is None or isinstance(error, NotQueued):
             response: HttpResponseBase = answers.respond(request, told)
         else:
             response = answers.redirect(request, told, redirect_to)
@@ -65,7 +65,7 @@ def _guard(view: Any, answer: Answering) -> Any:
         try:
             with asking_by(request):
                 return view(request, *args, **kwargs)
-        except (AlreadyQueued, LockUnavailable) as error:
+        except (AlreadyQueued, NotQueued) as error:
             return answer(request, error)
 
     return guarded
@@ -77,7 +77,7 @@ def _guard_async(view: Any, answer: Answering) -> Any:
         try:
             with asking_by(request):
                 return await view(request, *args, **kwargs)
-        except (AlreadyQueued, LockUnavailable) as error:
+        except (AlreadyQueued, NotQueued) as error:
             # A thread, since user, session and templates may need the database.
             return await sync_to_async(answer)(request, error)
 

@@ -116,12 +116,20 @@ class AlreadyQueuedHere(AlreadyQueued):
     """
 
 
-class LockUnavailable(CeleryOnceError):
+class NotQueued(CeleryOnceError):
+    """What was asked for could not be queued, since a server is away; ``code`` says which."""
+
+    code = ""
+
+
+class LockUnavailable(NotQueued):
     """The cache that holds the locks can't be reached, so nothing was queued.
 
     ``alias`` is the entry in ``CACHES`` and ``key`` the lock that was asked for. The cause
     is chained (``__cause__``).
     """
+
+    code = "lock_unavailable"
 
     def __init__(self, message: str = "", *, alias: str = "", key: str = "") -> None:
         self.alias = alias

@@ -63,6 +63,11 @@ def free_abandoned() -> None:
         free([each for each in made if each.abandoned])
 
 
+def failed(reservations: Iterable[Reservation]) -> bool:
+    """Return whether one of them could not be queued at its commit."""
+    return any(each.failed for each in reservations)
+
+
 def own(task_id: str) -> Reservation | None:
     """Return the unused reservation for a task that this request, or else this process, made.
 

@@ -10,8 +10,9 @@ from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 
 from django_celery_once import admin_answers, answers, journal, leftovers, requester
-from django_celery_once.exceptions import AlreadyQueued, LockUnavailable
+from django_celery_once.exceptions import AlreadyQueued, NotQueued
 from django_celery_once.requester import Requester
+from django_celery_once.wording import STANDARD
 
 GetResponse = Callable[[HttpRequest], Any]
 
@@ -19,7 +20,7 @@ GetResponse = Callable[[HttpRequest], Any]
 class AlreadyQueuedMiddleware:
     """Remember who asks for tasks and answer what a view did not catch.
 
-    ``AlreadyQueued`` becomes 409 and ``LockUnavailable`` 503: a page, a fragment for htmx or,
+    ``AlreadyQueued`` becomes 409 and ``NotQueued``, an outage, 503: a page, a fragment for htmx or,
     where the client prefers JSON, ``application/problem+json`` (RFC 9457); in Django's admin, a
     message on the page that was used. Blocked duplicates are written to the database
     after the view, when its transaction is over. Works in both WSGI and ASGI.
@@ -41,6 +42,8 @@ class AlreadyQueuedMiddleware:
         with requester.asking(Requester("web", request=request)), leftovers.collected() as unused:
             try:
                 response: HttpResponseBase = self.get_response(request)
+                if leftovers.failed(unused):
+                    response = _saved_only(request, response)
             finally:
                 leftovers.free(unused)
         journal.write_now()
@@ -50,6 +53,8 @@ class AlreadyQueuedMiddleware:
         with requester.asking(Requester("web", request=request)), leftovers.collected() as unused:
             try:
                 response: HttpResponseBase = await self.get_response(request)
+                if leftovers.failed(unused):
+                    response = await sync_to_async(_saved_only)(request, response)
             finally:
                 if unused:
                     await sync_to_async(leftovers.free)(unused)
@@ -60,10 +65,15 @@ class AlreadyQueuedMiddleware:
     def process_exception(
         self, request: HttpRequest, exception: Exception
     ) -> HttpResponseBase | None:
-        """Answer an ``AlreadyQueued`` or a ``LockUnavailable`` that a view let through."""
-        if not isinstance(exception, AlreadyQueued | LockUnavailable):
+        """Answer an ``AlreadyQueued`` or a ``NotQueued`` that a view let through."""
+        if not isinstance(exception, AlreadyQueued | NotQueued):
             return None
         use = admin_answers.use_of(request)
         if use is not None:
             return admin_answers.respond(request, exception, use)
         return answers.respond(request, answers.to_error(exception, request))
+
+
+def _saved_only(request: HttpRequest, response: HttpResponseBase) -> HttpResponseBase:
+    """Take back what a view has promised before its transaction was committed."""
+    return answers.saved_only(request, response, STANDARD.only_saved())

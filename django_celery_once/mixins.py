@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping
 from functools import partial
 from inspect import iscoroutine
@@ -18,8 +19,9 @@ from django.views.generic.edit import BaseCreateView, BaseUpdateView
 
 from django_celery_once import answers, leftovers, places, transactions, wizards
 from django_celery_once.answers import Answer
-from django_celery_once.exceptions import AlreadyQueued, AlreadyQueuedHere, LockUnavailable
+from django_celery_once.exceptions import AlreadyQueued, AlreadyQueuedHere, NotQueued
 from django_celery_once.requester import asking_by
+from django_celery_once.unqueued import BrokerUnavailable
 from django_celery_once.wording import STANDARD, Asker, Wording, asker_of
 
 if TYPE_CHECKING:
@@ -34,6 +36,8 @@ if TYPE_CHECKING:
 else:
     _View = _FormView = object
 
+logger = logging.getLogger(__name__)
+
 #: What ``once_on_duplicate`` may say.
 ANSWERS = ("redirect", "rerender")
 #: Methods that only look; a form's answer to them could send a browser round in circles.
@@ -41,7 +45,7 @@ SAFE_METHODS = ("GET", "HEAD", "OPTIONS", "TRACE")
 
 
 class OnceViewMixin(_View):
-    """Answer ``AlreadyQueued`` and ``LockUnavailable`` from a view; stand left of it.
+    """Answer ``AlreadyQueued`` and ``NotQueued`` (an outage) from a view; stand left of it.
 
     The answer is that of ``AlreadyQueuedMiddleware`` or, with ``once_redirect_to`` (what
     ``django.shortcuts.redirect`` takes), a duplicate's is a redirect with a message. An outage
@@ -59,25 +63,26 @@ class OnceViewMixin(_View):
         try:
             with asking_by(request):
                 response: Any = super().dispatch(request, *args, **kwargs)
-                self._publish_held()
-        except (AlreadyQueued, LockUnavailable) as error:
+                response = self._publish_held(response)
+        except (AlreadyQueued, NotQueued) as error:
             return self._answer(error)
         if iscoroutine(response):
             response = self._awaited(response)
         return cast("HttpResponseBase", response)
 
-    def _publish_held(self) -> None:
-        """Publish what was to wait for the end of the view."""
+    def _publish_held(self, response: Any) -> Any:
+        """Publish what was to wait for the end of the view; return its response."""
+        return response
 
     async def _awaited(self, response: Any) -> HttpResponseBase:
         try:
             with asking_by(self.request):
                 return cast("HttpResponseBase", await response)
-        except (AlreadyQueued, LockUnavailable) as error:
+        except (AlreadyQueued, NotQueued) as error:
             # A thread, since user, session and templates may need the database.
             return await sync_to_async(self._answer)(error)
 
-    def _answer(self, error: AlreadyQueued | LockUnavailable) -> HttpResponseBase:
+    def _answer(self, error: AlreadyQueued | NotQueued) -> HttpResponseBase:
         if isinstance(error, AlreadyQueuedHere):
             raise error
         if isinstance(error, AlreadyQueued):
@@ -94,9 +99,9 @@ class OnceViewMixin(_View):
             return answers.respond(self.request, answer)
         return answers.redirect(self.request, answer, self.once_redirect_to)
 
-    def handle_lock_unavailable(self, error: LockUnavailable) -> HttpResponseBase:
-        """Answer an outage of the lock store; override for another answer."""
-        answer = answers.to_outage(self.get_lock_unavailable_message(error))
+    def handle_lock_unavailable(self, error: NotQueued) -> HttpResponseBase:
+        """Answer an outage of the lock store, or of the broker; override for another answer."""
+        answer = answers.to_outage(error, self.get_lock_unavailable_message(error))
         return answers.respond(self.request, answer)
 
     def get_already_queued_answer(self, duplicate: AlreadyQueued) -> Answer:
@@ -117,7 +122,7 @@ class OnceViewMixin(_View):
         """
         return ""
 
-    def get_lock_unavailable_message(self, error: LockUnavailable) -> str:
+    def get_lock_unavailable_message(self, error: NotQueued) -> str:
         """Return the sentence for the person."""
         return self.once_wording.lock_unavailable()
 
@@ -156,9 +161,16 @@ class OnceFormMixin(OnceViewMixin, _FormView):
             for reservation in self._once_held or ():  # the view has failed
                 reservation.release()
 
-    def _publish_held(self) -> None:
-        while self._once_held:
-            self._once_held.pop(0).let_go()
+    def _publish_held(self, response: Any) -> Any:
+        try:
+            while self._once_held:
+                self._once_held.pop(0).let_go()
+        except BrokerUnavailable:
+            if not isinstance(getattr(self, "object", None), Model):
+                raise
+            logger.exception("%s has saved what it could not queue", type(self).__qualname__)
+            return answers.saved_only(self.request, response, self.once_wording.only_saved())
+        return response
 
     def get_form(self, *args: Any, **kwargs: Any) -> Any:
         """Return the form, and remember it for a duplicate's answer."""
@@ -255,12 +267,13 @@ class OnceFormMixin(OnceViewMixin, _FormView):
         url = self.get_already_queued_url(duplicate)
         return wizards.stored(self, answers.redirect(self.request, answer, url))
 
-    def handle_lock_unavailable(self, error: LockUnavailable) -> HttpResponseBase:
-        """Answer an outage of the lock store; override for another answer."""
+    def handle_lock_unavailable(self, error: NotQueued) -> HttpResponseBase:
+        """Answer an outage of the lock store, or of the broker; override for another answer."""
         self._take_back_success()
         if self.request.method in SAFE_METHODS:
             return super().handle_lock_unavailable(error)
-        return self._show_form_again(answers.to_outage(self.get_lock_unavailable_message(error)))
+        answer = answers.to_outage(error, self.get_lock_unavailable_message(error))
+        return self._show_form_again(answer)
 
     def get_already_queued_url(self, duplicate: AlreadyQueued) -> str:
         """Return where to go after a duplicate: where a success goes, or else to this page.

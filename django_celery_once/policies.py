@@ -21,6 +21,7 @@ from django_celery_once.exceptions import AlreadyQueued, AlreadyQueuedHere
 from django_celery_once.locks import Lock, Phase
 from django_celery_once.options import OnceOptions, OnDuplicate
 from django_celery_once.running import is_beat, report_duplicate, run_here, running_id
+from django_celery_once.signals import not_queued
 
 logger = logging.getLogger(__name__)
 
@@ -97,16 +98,21 @@ def ask_at_commit(
 
     Where another call is to run already, with these arguments now, this one ends as that does.
     """
-    task_id = claim.lock.owner
+    task_id, result = claim.lock.owner, task.result_of(claim.lock)
+    result.published = None
 
     def ask() -> None:
         try:
             task.apply_async(args, kwargs, task_id=task_id, **options)
-        except Exception:
+        except Exception as error:
             logger.exception("%s[%s] could not be queued at the commit", task.name, task_id)
+            result.published = False
+            not_queued.send_robust(sender=type(task), lock=claim.lock, error=error)
+        else:
+            result.published = True
 
     connection.on_commit(ask, robust=True)
-    return task.result_of(claim.lock)
+    return result
 
 
 def stand_in(

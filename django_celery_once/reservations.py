@@ -14,6 +14,7 @@ from django_celery_once.claims import Claim
 from django_celery_once.exceptions import AlreadyQueued
 from django_celery_once.locks import Lock
 from django_celery_once.options import OnceOptions
+from django_celery_once.signals import not_queued
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -45,6 +46,9 @@ class Reservation:
         self._at_commit: Callable[[], None] | None = None
         self._connection: BaseDatabaseWrapper | None = None
         self._held_back = False
+        #: Whether it could not be queued at its commit.
+        self.failed = False
+        self._promised: Any = None
         self._due: Callable[[], Any] | None = None
         self._among = leftovers.here()
         self._among.add(self)
@@ -105,6 +109,7 @@ class Reservation:
     ) -> Any:
         """Publish the call when the transaction commits; return its ``AsyncResult`` now.
 
+        That has ``published``: ``None`` before the commit, then whether the call was queued.
         The transaction is that of the database ``using`` or, without it, the one that is open;
         raise ``TransactionManagementError`` where several are. Outside a transaction, do as
         ``apply_async``. Raise at once what that raises about the arguments. At the commit the
@@ -126,7 +131,7 @@ class Reservation:
             self.release()
             raise
         self._at_commit, self._connection = publish, connection
-        return self._task.result_of(self.lock)
+        return self._promise()
 
     def hold_back(self) -> None:
         """Publish nothing on a commit, or in its place, before ``let_go``."""
@@ -142,7 +147,17 @@ class Reservation:
         if not self._held_back:
             return publish()
         self._due = publish
-        return self._task.result_of(self.lock)
+        return self._promise()
+
+    def _promise(self) -> Any:
+        """Return the result of a call to come; ``published`` says what has become of it."""
+        self._promised = self._task.result_of(self.lock)
+        self._promised.published = None
+        return self._promised
+
+    def _keep_promise(self, *, published: bool) -> None:
+        if self._promised is not None:
+            self._promised.published = published
 
     def release(self) -> None:
         """Give the key back; the call will not be published. Never raise."""
@@ -152,6 +167,7 @@ class Reservation:
     def free(self) -> None:
         """Give the key back. A commit that comes all the same asks for it again."""
         self._among.discard(self)
+        self._keep_promise(published=False)
         held, self._held = self._held, False
         if held and (self.lock.instead or time.monotonic() < self._lapses):
             last = self._claim.give_back(type(self._task))
@@ -208,6 +224,7 @@ class Reservation:
             raise
         self._held = False
         self._among.discard(self)
+        self._keep_promise(published=result.id == self.task_id)
         return result
 
     def _publish_at_commit(self, args: Any, kwargs: Any, options: dict[str, Any]) -> None:
@@ -216,8 +233,11 @@ class Reservation:
             refused = self._publish(args, kwargs, options).id != self.task_id
         except AlreadyQueued:
             refused = True
-        except Exception:
+        except Exception as error:
             logger.exception("%s could not be queued at the commit", name)
+            self.failed = True
+            self._among.add(self)  # the middleware asks
+            not_queued.send_robust(sender=type(self._task), lock=self.lock, error=error)
             return
         if refused:
             logger.warning(

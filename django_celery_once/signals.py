@@ -60,6 +60,10 @@ lock_lost = Signal()
 #: ``Outcome``.
 lock_released = Signal()
 
+#: Sent when a call could not be queued at its commit, when its data is saved and its caller has an
+#: answer, with ``sender`` the task's class, ``lock`` as it was reserved and the ``error``.
+not_queued = Signal()
+
 #: Sent by the worker after every task, whatever its class, outside the task's transactions.
 run_ended = Signal()
 

@@ -24,6 +24,7 @@ from django_celery_once.predecessor import inherit
 from django_celery_once.republishing import Again, headers_of
 from django_celery_once.reservations import Reservation
 from django_celery_once.running import run_of
+from django_celery_once.unqueued import tell_of_broker
 from django_celery_once.waits import MOMENTS, queued_seconds
 
 if TYPE_CHECKING:
@@ -115,7 +116,8 @@ class Guarded(_Task):
         ``celery.app.task.Task.apply_async``. Return the ``AsyncResult``: for a duplicate that
         joins, the holder's; for one that asks for a rerun, that run's; and for a rejected one
         ``EagerResult(None, None, "REJECTED")``. Raise ``AlreadyQueued`` for any other duplicate,
-        ``LockUnavailable`` when the lock store can't be reached, ``ImproperlyConfigured`` for a
+        ``LockUnavailable`` when the lock store can't be reached, ``BrokerUnavailable`` (Celery's
+        ``OperationalError``) when the broker can't, ``ImproperlyConfigured`` for a
         duplicate's ``link`` that no result can reach, and what publishing raises; in each case
         nothing was queued and no lock is left.
         """
@@ -141,8 +143,9 @@ class Guarded(_Task):
         headers[NAME] = claim.header.as_message(self.name, claim.lock.owner)
         try:
             result = super().apply_async(args, kwargs, claim.lock.owner, producer, **options)
-        except BaseException:
+        except BaseException as error:
             claim.give_back(type(self))
+            tell_of_broker(error, self.name)
             raise
         leftovers.note_queued(claim.lock.owner)
         if claim.holder is not None and not claim.header.follows:
@@ -263,7 +266,7 @@ class Guarded(_Task):
         return inherit(known[2], self.app.conf)
 
     def result_of(self, lock: Lock) -> Any:
-        """Return the ``AsyncResult`` of a lock's call, which tells its key."""
+        """Return the ``AsyncResult`` of a lock's call, which tells its key, as published."""
         return _tell(self.AsyncResult(lock.owner), self.name, lock)
 
     def queued_seconds(
@@ -316,4 +319,5 @@ def _tell(result: Any, task_name: str, lock: Lock | None) -> Any:
     setattr(result, TASK, task_name)
     setattr(result, KEY, "" if lock is None else lock.key)
     setattr(result, CACHE, "" if lock is None else lock.alias)
+    result.published = True
     return result

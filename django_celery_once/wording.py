@@ -152,6 +152,11 @@ class Wording:
     unavailable: Words = _(
         "We couldn't confirm your request. Nothing was submitted; please try again."
     )
+    # Nobody should send again what is saved already.
+    saved_only: Words = _(
+        "What you sent was saved, but we couldn't start to work on it. Please tell us, and don't "
+        "send it again."
+    )
     template: str = ""
 
     def already_queued(
@@ -182,8 +187,12 @@ class Wording:
         return SafeString(render_to_string(self.template, {**words, **more}).strip())
 
     def lock_unavailable(self) -> str:
-        """Return what to tell of an outage of the lock store."""
+        """Return what to tell of an outage of the lock store, or of the broker."""
         return str(self.unavailable)
+
+    def only_saved(self) -> str:
+        """Return what to tell where the data is saved, and its call could not be queued."""
+        return str(self.saved_only)
 
     def _of_phase(self, duplicate: AlreadyQueued, asker: Asker) -> Words | None:
         """Return what is told where no run is queued for now or under way."""
