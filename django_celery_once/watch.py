@@ -9,7 +9,7 @@ from typing import Any
 from celery import signals
 from django.core import checks
 
-from django_celery_once import abandoned, registry
+from django_celery_once import abandoned, look, registry
 from django_celery_once.conf import conf
 from django_celery_once.locks import open_store
 
@@ -24,6 +24,7 @@ def connect() -> None:
     name = "django_celery_once.watch"
     signals.celeryd_after_setup.connect(report_problems, dispatch_uid=name)
     signals.worker_ready.connect(_watch, dispatch_uid=name)
+    signals.celeryd_init.connect(_answer_the_doctor, dispatch_uid=name)
 
 
 def report_problems(**_signal: Any) -> None:
@@ -39,6 +40,10 @@ def report_problems(**_signal: Any) -> None:
         if ours and message.is_serious() and not message.is_silenced():
             words = "The worker starts with a wrong set-up (%s): %s %s"
             logger.error(words, message.id, message.msg, message.hint)
+
+
+def _answer_the_doctor(**_signal: Any) -> None:
+    look.register()
 
 
 def _watch(sender: Any = None, **_signal: Any) -> None:

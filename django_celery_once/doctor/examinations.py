@@ -11,6 +11,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django_celery_once import registry
 from django_celery_once.conf import conf
 from django_celery_once.doctor import (
+    celery_app,
     neighbours,
     processes,
     project,
@@ -55,6 +56,10 @@ ON_SERVERS: dict[str, Callable[[server.Info], Finding]] = {
     "persistence": server.examine_persistence,
 }
 ON_PROJECTS: dict[str, Examination] = {
+    "eager mode": celery_app.examine_eager,
+    "broker": celery_app.examine_broker,
+    "result backend": celery_app.examine_results,
+    "workers": celery_app.examine_workers,
     "middleware": project.examine_middleware,
     "migrations": project.examine_migrations,
     "pruning": project.examine_prune,
