@@ -17,7 +17,7 @@ from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from django.utils.functional import Promise
 from django.views.generic.edit import BaseCreateView, BaseUpdateView
 
-from django_celery_once import answers, leftovers, places, transactions, wizards
+from django_celery_once import answers, leftovers, mixin_checks, places, transactions, wizards
 from django_celery_once.answers import Answer
 from django_celery_once.exceptions import AlreadyQueued, AlreadyQueuedHere, NotQueued
 from django_celery_once.requester import asking_by
@@ -57,6 +57,11 @@ class OnceViewMixin(_View):
     once_label: str | Promise = ""
     once_redirect_to: Any = None
     once_wording: Wording = STANDARD
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        """Raise ``ImproperlyConfigured`` where the mixin would do nothing."""
+        super().__init_subclass__(**kwargs)
+        mixin_checks.check_order(cls, OnceViewMixin)
 
     def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
         """Let the view answer, and else answer for it."""
@@ -150,6 +155,12 @@ class OnceFormMixin(OnceViewMixin, _FormView):
     #: What ``form_valid`` has reserved, until the view ends; none where nothing waits for that.
     _once_held: list[Reservation] | None = None
 
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        """Raise ``ImproperlyConfigured`` where there is no form, or ``once_task`` is no task."""
+        super().__init_subclass__(**kwargs)
+        mixin_checks.check_form(cls, OnceFormMixin)
+        mixin_checks.check_task(cls, cls.__dict__.get("once_task"))
+
     def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
         """Handle the form, and a duplicate wherever it was found out."""
         self._once_told = len(answers.queued_messages(request))
@@ -185,6 +196,17 @@ class OnceFormMixin(OnceViewMixin, _FormView):
         """
         return cast("HttpResponse", self._saved_once(form, partial(super().form_valid, form)))
 
+    def construct_formset(self) -> Any:
+        """Return the formset (django-extra-views), and remember it for a duplicate's answer."""
+        view: Any = super()
+        self._once_form = view.construct_formset()
+        return self._once_form
+
+    def formset_valid(self, formset: Any) -> Any:
+        """Save the formset (django-extra-views), and queue ``once_task`` as for a form."""
+        view: Any = super()
+        return self._saved_once(formset, partial(view.formset_valid, formset))
+
     def render_done(self, form: Any, **kwargs: Any) -> Any:
         """Let a wizard (django-formtools) be done, and queue ``once_task`` as for a form.
 
@@ -200,6 +222,7 @@ class OnceFormMixin(OnceViewMixin, _FormView):
     ) -> HttpResponseBase:
         if self.once_task is None:
             return save(*args, **kwargs)
+        mixin_checks.check_is_guarded(type(self), self.once_task)
         with self._reserve(self.once_task, self.get_once_kwargs(form)) as reservation:
             response = save(*args, **kwargs)
             if self._once_held is not None:
@@ -304,11 +327,13 @@ class OnceFormMixin(OnceViewMixin, _FormView):
             form = wizards.last_form(self)
         else:
             form = self._once_form or self.get_form()
+        name = "form"
         if hasattr(form, "add_error"):
             form.add_error(None, answer.detail)
-        else:  # a formset
+        else:
             form.non_form_errors().append(answer.detail)
-        response = self.render_to_response(self.get_context_data(form=form))
+            name = "formset" if hasattr(self, "formset_invalid") else name
+        response = self.render_to_response(self.get_context_data(**{name: form}))
         answers.finish(self.request, response, answer)
         return wizards.stored(self, response)
 
