@@ -31,7 +31,7 @@ STATUS_URLS, STATUS_POLICY = BLOCKS["On the page"]
 (PRUNING,) = BLOCKS["Pruning"]
 (LABEL,) = BLOCKS["Personal data"]
 (RABBITMQ,) = BLOCKS["When a lock is freed"]
-(TESTS,) = BLOCKS["In your tests"]
+TESTS, CONFTEST = BLOCKS["In your tests"]
 (PLUGIN,) = re.findall(r"`(pytest_plugins = .*?)`", README)
 (CATALOGUE,) = re.findall(r"```po\n(.*?)```", README, re.DOTALL)
 COMMANDS = re.findall(r"^python (manage\.py once_.*)$", README, re.MULTILINE)
@@ -328,10 +328,15 @@ def test_a_double_click_is_tested_as_written(tested_shop: Path, eager: bool) -> 
 
 
 def test_pytest_has_the_fixtures(tested_shop: Path) -> None:
-    """Load the README's plugin."""
+    """Load the README's plugin, alone and with its fixture for all tests."""
     write(tested_shop, {"conftest.py": PLUGIN, "test_reports.py": PYTEST})
     told = run(tested_shop, "-m", "pytest", "-p", "no:cacheprovider", "-q", "test_reports.py")
     assert "5 passed" in told
+    forgetful = "def test_it(db): report.delay('a@example.com', 'May')\n"
+    forgetful = "from reports.tasks import send_pdf_report as report\n" + forgetful
+    write(tested_shop, {"conftest.py": CONFTEST, "test_forgetful.py": forgetful})
+    words = ("-m", "pytest", "-p", "no:cacheprovider", "-q")
+    assert "1 passed" in run(tested_shop, *words, "test_forgetful.py")
 
 
 def test_another_admin_site_works_as_written(shop: Path) -> None:

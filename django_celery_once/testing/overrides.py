@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import ExitStack
 from typing import Any, ClassVar
 
 from django.conf import settings
@@ -12,6 +13,7 @@ from django.test.utils import TestContextDecorator, override_settings
 from django_celery_once import journal, leftovers
 from django_celery_once.conf import NAME
 from django_celery_once.reservations import Reservation
+from django_celery_once.testing.brokers import kept_in_memory
 
 #: The alias in ``CACHES`` of the locks in memory.
 ALIAS = "once_in_memory"
@@ -65,15 +67,19 @@ class once_in_memory(_SettingsOverride):  # noqa: N801
     also where it is nested, and at the end nothing is left of what was locked or reserved. The
     guard is on, whatever ``ENABLED`` says; the other keys of ``DJANGO_CELERY_ONCE`` stay, but
     for those that are given: ``LOG=False`` for a test without a database. To override
-    ``CACHES`` in it, keep those that are there. Other processes see no lock.
+    ``CACHES`` in it, keep those that are there. Other processes see no lock, so that what is
+    guarded goes to no broker but ``memory://``: a call is a ``RuntimeError``, unless the
+    ``real_broker`` is wanted.
     """
 
     silenced = ("django_celery_once.E003",)
 
-    def __init__(self, **keys: Any) -> None:
+    def __init__(self, *, real_broker: bool = False, **keys: Any) -> None:
         super().__init__()
         self._keys = {**keys, "CACHE": ALIAS, "ENABLED": True}
         self._reserved: list[set[Reservation]] = []
+        self._real_broker = real_broker
+        self._kept_in: list[ExitStack] = []
 
     def overrides(self) -> dict[str, Any]:
         """Return the settings to override."""
@@ -93,9 +99,13 @@ class once_in_memory(_SettingsOverride):  # noqa: N801
         """Begin with a store of its own, which is empty."""
         super().enable()
         self._reserved.append(set(leftovers.here()))
+        self._kept_in.append(ExitStack())
+        if not self._real_broker:
+            self._kept_in[-1].enter_context(kept_in_memory())
 
     def disable(self) -> None:
         """Drop what was locked, reserved and not yet written down."""
+        self._kept_in.pop().close()
         leftovers.here().intersection_update(self._reserved.pop())
         journal.forget()
         caches[ALIAS].clear()
