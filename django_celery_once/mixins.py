@@ -1,40 +1,39 @@
-"""Views that answer a duplicate kindly."""
+"""Views that answer a duplicate kindly: ``OnceViewMixin``, and ``OnceFormMixin`` for forms."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import partial
-from inspect import iscoroutine
 from typing import TYPE_CHECKING, Any, cast
 
-from asgiref.sync import sync_to_async
+from django.contrib import messages
 from django.contrib.messages.views import SuccessMessageMixin
 from django.core.exceptions import ImproperlyConfigured
 from django.db import router
 from django.db.models import Model
-from django.http import HttpRequest, HttpResponse, HttpResponseBase
-from django.utils.functional import Promise
+from django.http import HttpRequest, HttpResponse, HttpResponseBase, HttpResponseRedirect
 from django.views.generic.edit import BaseCreateView, BaseUpdateView
 
 from django_celery_once import answers, leftovers, mixin_checks, places, transactions, wizards
 from django_celery_once.answers import Answer
 from django_celery_once.exceptions import AlreadyQueued, AlreadyQueuedHere, NotQueued
-from django_celery_once.requester import asking_by
+from django_celery_once.saving import Saving
 from django_celery_once.unqueued import BrokerUnavailable
-from django_celery_once.wording import STANDARD, Asker, Wording, asker_of
+from django_celery_once.view_mixin import OnceViewMixin
 
 if TYPE_CHECKING:
-    from django.views.generic import View
     from django.views.generic.edit import FormView
 
     from django_celery_once.reservations import Reservation
     from django_celery_once.task import QueueOnce
 
-    _View = View
     _FormView = FormView[Any]
 else:
-    _View = _FormView = object
+    _FormView = object
+
+__all__ = ["OnceFormMixin", "OnceViewMixin"]
 
 logger = logging.getLogger(__name__)
 
@@ -42,94 +41,6 @@ logger = logging.getLogger(__name__)
 ANSWERS = ("redirect", "rerender")
 #: Methods that only look; a form's answer to them could send a browser round in circles.
 SAFE_METHODS = ("GET", "HEAD", "OPTIONS", "TRACE")
-
-
-class OnceViewMixin(_View):
-    """Answer ``AlreadyQueued`` and ``NotQueued`` (an outage) from a view; stand left of it.
-
-    The answer is that of ``AlreadyQueuedMiddleware`` or, with ``once_redirect_to`` (what
-    ``django.shortcuts.redirect`` takes), a duplicate's is a redirect with a message. An outage
-    is a 503 in any case. ``once_label`` names the thing ("monthly report"); by default the
-    task's own label does. ``once_wording`` has the sentences. What the view did in an open
-    transaction (``ATOMIC_REQUESTS``) is undone. Views may be sync or async.
-    """
-
-    once_label: str | Promise = ""
-    once_redirect_to: Any = None
-    once_wording: Wording = STANDARD
-
-    def __init_subclass__(cls, **kwargs: Any) -> None:
-        """Raise ``ImproperlyConfigured`` where the mixin would do nothing."""
-        super().__init_subclass__(**kwargs)
-        mixin_checks.check_order(cls, OnceViewMixin)
-
-    def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
-        """Let the view answer, and else answer for it."""
-        try:
-            with asking_by(request):
-                response: Any = super().dispatch(request, *args, **kwargs)
-                response = self._publish_held(response)
-        except (AlreadyQueued, NotQueued) as error:
-            return self._answer(error)
-        if iscoroutine(response):
-            response = self._awaited(response)
-        return cast("HttpResponseBase", response)
-
-    def _publish_held(self, response: Any) -> Any:
-        """Publish what was to wait for the end of the view; return its response."""
-        return response
-
-    async def _awaited(self, response: Any) -> HttpResponseBase:
-        try:
-            with asking_by(self.request):
-                return cast("HttpResponseBase", await response)
-        except (AlreadyQueued, NotQueued) as error:
-            # A thread, since user, session and templates may need the database.
-            return await sync_to_async(self._answer)(error)
-
-    def _answer(self, error: AlreadyQueued | NotQueued) -> HttpResponseBase:
-        if isinstance(error, AlreadyQueuedHere):
-            raise error
-        if isinstance(error, AlreadyQueued):
-            response = self.handle_already_queued(error)
-        else:
-            response = self.handle_lock_unavailable(error)
-        transactions.roll_back()
-        return response
-
-    def handle_already_queued(self, duplicate: AlreadyQueued) -> HttpResponseBase:
-        """Answer a duplicate; override for another answer."""
-        answer = self.get_already_queued_answer(duplicate)
-        if self.once_redirect_to is None:
-            return answers.respond(self.request, answer)
-        return answers.redirect(self.request, answer, self.once_redirect_to)
-
-    def handle_lock_unavailable(self, error: NotQueued) -> HttpResponseBase:
-        """Answer an outage of the lock store, or of the broker; override for another answer."""
-        answer = answers.to_outage(error, self.get_lock_unavailable_message(error))
-        return answers.respond(self.request, answer)
-
-    def get_already_queued_answer(self, duplicate: AlreadyQueued) -> Answer:
-        """Return what the answers to a duplicate are made of."""
-        message = self.get_already_queued_message(duplicate)
-        return answers.to_duplicate(duplicate, self.request, message)
-
-    def get_already_queued_message(self, duplicate: AlreadyQueued) -> str:
-        """Return the sentence for the person."""
-        asker = asker_of(duplicate, getattr(self, "request", None))
-        name = self.get_requester_name(duplicate) if asker is Asker.ANOTHER else ""
-        return self.once_wording.already_queued(duplicate, asker, label=self.once_label, name=name)
-
-    def get_requester_name(self, duplicate: AlreadyQueued) -> str:
-        """Return whom to name as the one who asked first (``duplicate.requested_by``).
-
-        By default nobody is named: the sentence is about "a colleague".
-        """
-        return ""
-
-    def get_lock_unavailable_message(self, error: NotQueued) -> str:
-        """Return the sentence for the person."""
-        return self.once_wording.lock_unavailable()
 
 
 class OnceFormMixin(OnceViewMixin, _FormView):
@@ -149,6 +60,7 @@ class OnceFormMixin(OnceViewMixin, _FormView):
     once_task: QueueOnce | None = None
     once_on_duplicate: str = "redirect"
     _once_form: Any = None
+    _once_saving = Saving()
     _once_told: int = 0
     #: What the view has queued, and where.
     _once_queued: Mapping[str, places.Place | None] = {}
@@ -186,6 +98,7 @@ class OnceFormMixin(OnceViewMixin, _FormView):
     def get_form(self, *args: Any, **kwargs: Any) -> Any:
         """Return the form, and remember it for a duplicate's answer."""
         self._once_form = super().get_form(*args, **kwargs)
+        self._once_saving = Saving(self._once_form)
         return self._once_form
 
     def form_valid(self, form: Any) -> HttpResponse:
@@ -200,6 +113,7 @@ class OnceFormMixin(OnceViewMixin, _FormView):
         """Return the formset (django-extra-views), and remember it for a duplicate's answer."""
         view: Any = super()
         self._once_form = view.construct_formset()
+        self._once_saving = Saving(self._once_form)
         return self._once_form
 
     def formset_valid(self, formset: Any) -> Any:
@@ -284,7 +198,10 @@ class OnceFormMixin(OnceViewMixin, _FormView):
         if self.request.method in SAFE_METHODS and not ends:
             return super().handle_already_queued(duplicate)
         answer = self.get_already_queued_answer(duplicate)
-        if self.once_on_duplicate == "rerender":
+        if self._saved_before(duplicate):
+            words = self.once_wording.saved_before()
+            answer = replace(answer, detail=words, level=messages.WARNING)
+        elif self.once_on_duplicate == "rerender":
             return self._show_form_again(answer)
         wizards.forget(self)
         url = self.get_already_queued_url(duplicate)
@@ -295,8 +212,23 @@ class OnceFormMixin(OnceViewMixin, _FormView):
         self._take_back_success()
         if self.request.method in SAFE_METHODS:
             return super().handle_lock_unavailable(error)
+        if self._saved_before(error):
+            response = HttpResponseRedirect(self._success_url())
+            return answers.saved_only(self.request, response, self.once_wording.only_saved())
         answer = answers.to_outage(error, self.get_lock_unavailable_message(error))
         return self._show_form_again(answer)
+
+    def _saved_before(self, error: AlreadyQueued | NotQueued) -> bool:
+        """Return whether what the form has saved stays, though no call is queued for it."""
+        if not self._once_saving or transactions.are_open():
+            return False
+        logger.warning(
+            "%s saved its form before its task could be queued (%s): what it saved stays, and no "
+            "task will run for it. Let once_task queue it, or claim its key before (reserve())",
+            type(self).__qualname__,
+            error,
+        )
+        return True
 
     def get_already_queued_url(self, duplicate: AlreadyQueued) -> str:
         """Return where to go after a duplicate: where a success goes, or else to this page.
@@ -304,6 +236,9 @@ class OnceFormMixin(OnceViewMixin, _FormView):
         A ``CreateView`` that was refused before it saved has no object to go to, and one whose
         transaction is rolled back has none either.
         """
+        return self._success_url()
+
+    def _success_url(self) -> str:
         view: Any = self
         if isinstance(self, BaseCreateView) and transactions.are_open():
             view.object = None

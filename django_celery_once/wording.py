@@ -157,6 +157,10 @@ class Wording:
         "What you sent was saved, but we couldn't start to work on it. Please tell us, and don't "
         "send it again."
     )
+    saved_too_late: Words = _(
+        "What you sent was saved, but nothing new was started for it, since the same was already "
+        "asked for."
+    )
     template: str = ""
 
     def already_queued(
@@ -189,6 +193,10 @@ class Wording:
     def lock_unavailable(self) -> str:
         """Return what to tell of an outage of the lock store, or of the broker."""
         return str(self.unavailable)
+
+    def saved_before(self) -> str:
+        """Return what to tell where the data is saved, and its call was then found to be there."""
+        return str(self.saved_too_late)
 
     def only_saved(self) -> str:
         """Return what to tell where the data is saved, and its call could not be queued."""
