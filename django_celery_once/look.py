@@ -18,9 +18,13 @@ def register() -> None:
     inspect_command(name=COMMAND, visible=False)(look)
 
 
-def look(_state: Any, keys: Mapping[str, str]) -> dict[str, dict[str, Any]]:
-    """Return, for each alias in ``CACHES``, what its key is called here and whether it is held."""
-    return {alias: _look(alias, key) for alias, key in keys.items()}
+def look(state: Any, keys: Mapping[str, str]) -> dict[str, Any]:
+    """Return, for each alias in ``CACHES``, what its key is called here and whether it is held.
+
+    The name of the Celery ``app`` is with it: other projects' workers may be at the same broker.
+    """
+    locks = {alias: _look(alias, key) for alias, key in keys.items()}
+    return {"app": state.app.main, "locks": locks}
 
 
 def _look(alias: str, key: str) -> dict[str, Any]:

@@ -52,6 +52,8 @@ OUTCOMES = {
 
 #: The aliases whose keys were found to have other names elsewhere.
 _told_of_names: set[str] = set()
+#: Those in which a call's lock was not to be found.
+_told_of_missing: set[str] = set()
 
 
 def connect() -> None:
@@ -105,6 +107,8 @@ def _let_in(task: QueueOnce, request: Any, header: Header) -> None:
         raise Ignore("its newest call was queued in its place")
     if found is Start.ENDED:
         turns.drop_copy(task, lock)
+    if found is Start.TAKEN:
+        _tell_of_missing(task, request, header, lock)
     if found is Start.TAKEN and header.kept_seconds > seconds:
         endings.leave(lock, header.kept_seconds)
     _begin(task, request, header, lock, seconds)
@@ -127,6 +131,26 @@ def _compare_names(task: QueueOnce, lock: Lock) -> None:
             own,
             lock.alias,
         )
+
+
+def _tell_of_missing(task: QueueOnce, request: Any, header: Header, lock: Lock) -> None:
+    """Log once for each cache that a call's lock is not in it here, though it should be.
+
+    That of a turn, or of a call that was sent by name, is new; that of a message that came back may
+    have lapsed with its run.
+    """
+    again = header.again or turns.came_back(request) or request.delivery_info.get("redelivered")
+    said = None if again or header.until == "running" else read_header(request)
+    if said is None or said.token != header.token or lock.alias in _told_of_missing:
+        return
+    _told_of_missing.add(lock.alias)
+    logger.warning(
+        "%s[%s] finds no lock of its call in this worker's CACHES[%r]: that has lapsed or was "
+        "released, or callers and workers have different servers or databases (once_doctor tells)",
+        task.name,
+        lock.owner,
+        lock.alias,
+    )
 
 
 def _let_in_unguarded(task: QueueOnce, header: Header) -> None:

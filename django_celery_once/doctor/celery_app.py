@@ -116,7 +116,12 @@ def _of_workers(app: Any, locks: Mapping[str, Lock]) -> Iterator[Finding]:
         # Each transport has errors of its own.
         yield not_examined(f"The workers of the Celery app {app.main!r} can't be asked: {error}")
         return
-    answers = {name: said for reply in replies or () for name, said in reply.items()}
+    answers = {
+        name: said
+        for reply in replies or ()
+        for name, said in reply.items()
+        if not isinstance(said, Mapping) or said.get("app", app.main) == app.main
+    }
     if not answers:
         yield warning(
             f"No worker of the Celery app {app.main!r} answers within {WORKER_SECONDS:g} s: what "
@@ -130,11 +135,12 @@ def _of_workers(app: Any, locks: Mapping[str, Lock]) -> Iterator[Finding]:
 def _of_worker(name: str, said: Any, locks: Mapping[str, Lock]) -> Finding:
     if not isinstance(said, Mapping) or "error" in said:
         return not_examined(f"The worker {name} can't look at locks: is it of this version?")
-    blind = [alias for alias in locks if not said.get(alias, {}).get("held")]
+    seen = said.get("locks", {})
+    blind = [alias for alias in locks if not seen.get(alias, {}).get("held")]
     if not blind:
         return ok(f"The worker {name} sees the locks that are taken here.")
     alias = blind[0]
-    here, there = open_store(alias or conf.cache).name_of(locks[alias].key), said.get(alias, {})
+    here, there = open_store(alias or conf.cache).name_of(locks[alias].key), seen.get(alias, {})
     return wrong(
         f"The worker {name} does not see a lock that was taken here: CACHES[{alias!r}] is another "
         f"server, database, KEY_PREFIX or VERSION there. It looked for {there.get('name')!r}"

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from functools import partial
+from socket import gethostname
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 from celery.worker.control import Panel
@@ -14,8 +17,10 @@ from django_celery_once.doctor import celery_app
 from django_celery_once.doctor.findings import Finding, State
 from django_celery_once.locks import open_store
 from tests.integration.app import app
+from tests.integration.calls import new_name, value
 from tests.integration.conftest import on_each_pool, on_pools
-from tests.integration.workers import Worker
+from tests.integration.tasks import play
+from tests.integration.workers import Worker, wait_until
 
 
 @pytest.fixture(autouse=True)
@@ -23,9 +28,12 @@ def _only_theirs(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(celery_app, "apps", lambda: [app])
 
 
-def found() -> Finding:
-    """Return the one finding."""
-    (finding,) = celery_app.examine_workers()
+def found(worker: Worker | None = None) -> Finding:
+    """Return the one finding; other processes of these tests may have workers at the broker."""
+    name = [f"{worker.log.stem}@{gethostname()}"] if worker else None
+    ask = partial(app.control.broadcast, destination=name)
+    with patch.object(app.control, "broadcast", ask):
+        (finding,) = celery_app.examine_workers()
     return finding
 
 
@@ -39,34 +47,43 @@ def elsewhere(**changed: Any) -> override_settings:
 @on_each_pool()
 def test_a_worker_with_the_same_caches(worker: Worker) -> None:
     """Say that it sees the lock, and leave none behind."""
-    finding = found()
+    finding = found(worker)
     assert finding.state is State.OK, finding
     assert "sees the locks that are taken here" in finding.seen
     assert open_store("locks").scan("once:once_doctor").locks == ()
 
 
 @on_pools("threads")
-@pytest.mark.usefixtures("worker")
 @pytest.mark.parametrize("changed", ["KEY_PREFIX", "VERSION", "LOCATION"])
-def test_a_worker_with_others(changed: str) -> None:
+def test_a_worker_with_others(worker: Worker, changed: str) -> None:
     """Name the worker, the alias and both names."""
     other = {"KEY_PREFIX": "web", "VERSION": 7, "LOCATION": f"{settings.REDIS_URL}/11"}
     with elsewhere(**{changed: other[changed]}):
-        finding = found()
+        finding = found(worker)
         own = open_store("locks").name_of("once:once_doctor:")
     assert finding.state is State.WRONG
     assert "does not see a lock that was taken here: CACHES['locks'] is another" in finding.seen
     assert f"here that is '{own}" in finding.seen
 
 
+@on_pools("prefork", "threads")
+@pytest.mark.django_db(transaction=True)
+def test_the_worker_warns_by_itself(worker: Worker) -> None:
+    """Say so where a call comes whose lock is in another database, and run it."""
+    name, other = new_name(), f"{settings.REDIS_URL}/11"
+    with elsewhere(LOCATION=other):
+        result = play.delay(name)
+    assert value(result) == "held: True"
+    wait_until(lambda: "finds no lock of its call in this worker's" in worker.text(), "the warning")
+
+
 @on_pools("threads")
-@pytest.mark.usefixtures("worker")
-def test_a_cache_that_the_worker_lacks() -> None:
+def test_a_cache_that_the_worker_lacks(worker: Worker) -> None:
     """Say what the worker says."""
     more = {"of_the_web": settings.CACHES["locks"]}
     once = {"CACHE": "of_the_web"}
     with override_settings(CACHES={**settings.CACHES, **more}, DJANGO_CELERY_ONCE=once):
-        finding = found()
+        finding = found(worker)
     assert finding.state is State.WRONG
     assert "'of_the_web', which is not in CACHES" in finding.seen
 
@@ -76,6 +93,13 @@ def test_an_older_worker(monkeypatch: pytest.MonkeyPatch) -> None:
     replies = [{"old@host": {"error": "No such control command: once_look"}}]
     monkeypatch.setattr(app.control, "broadcast", lambda *_args, **_options: replies)
     assert found().state is State.NOT_EXAMINED
+
+
+def test_a_worker_of_another_project(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave one alone that is at the same broker for other tasks."""
+    replies = [{"theirs@host": {"app": "theirs", "locks": {}}}]
+    monkeypatch.setattr(app.control, "broadcast", lambda *_args, **_options: replies)
+    assert found().seen.startswith("No worker of the Celery app 'integration' answers")
 
 
 def test_only_workers_know_the_command() -> None:
