@@ -45,9 +45,11 @@ def annotated(annotations: Any, base: type[QueueOnce] = QueueOnce, **options: An
     own = Celery("annotated", broker="memory://", set_as_current=False)
     own.conf.task_annotations = annotations
     decorate = cast("Any", own).task(base=base, name="tests.guard.task", shared=False, **options)
-    decorate(body)
-    yield own.tasks["tests.guard.task"]
-    own.close()
+    try:
+        decorate(body)
+        yield own.tasks["tests.guard.task"]
+    finally:
+        own.close()
 
 
 @contextmanager
