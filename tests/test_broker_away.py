@@ -49,12 +49,12 @@ away.conf.update(
 )
 
 
-@away.task(base=QueueOnce, name="tests.broker_outages.report", shared=False)  # type: ignore[untyped-decorator]
+@away.task(base=QueueOnce, name="tests.broker_away.report", shared=False)  # type: ignore[untyped-decorator]
 def report(email: str) -> None: ...
 
 
 @away.task(  # type: ignore[untyped-decorator]
-    base=QueueOnce, name="tests.broker_outages.welcome", once={"keys": ["audience"]}, shared=False
+    base=QueueOnce, name="tests.broker_away.welcome", once={"keys": ["audience"]}, shared=False
 )
 def welcome(audience: str, group_pk: int = 0) -> None: ...
 
