@@ -47,7 +47,7 @@ def test_a_real_broker_is_refused(own: Any, spare_redis_server: RedisServer) -> 
             with pytest.raises(RuntimeError) as raised:
                 call()
             said = str(raised.value)
-            assert f"A test would send {NAME} to redis://:**@127.0.0.1:" in said
+            assert f"A test would send {NAME} to redis://" in said
             assert "CELERY_BROKER_URL = 'memory://'" in said
             assert "once_in_memory(real_broker=True)" in said
         assert open_store("once_in_memory").inspect(task.once_key("a")) is None
