@@ -109,11 +109,13 @@ def to_error(
     return to_duplicate(error, request, detail)
 
 
-def saved_only(request: HttpRequest, response: HttpResponseBase, detail: str) -> HttpResponseBase:
+def saved_only(
+    request: HttpRequest, response: HttpResponseBase, detail: str, code: str
+) -> HttpResponseBase:
     """Return the answer to a request whose data is saved, but whose call could not be queued.
 
     That is the view's own response, with a message in the place of those of a success, or else a
-    503 in the form that the client prefers.
+    503 in the form that the client prefers, with the ``code`` of what was away.
     """
     if prefers_page(request) and hasattr(request, "_messages"):
         take_back_success(request)
@@ -121,7 +123,7 @@ def saved_only(request: HttpRequest, response: HttpResponseBase, detail: str) ->
         return response
     answer = Answer(
         status=503,
-        code="broker_unavailable",
+        code=code,
         title=_("Saved, but not started"),
         detail=detail,
         retry_after=OUTAGE_RETRY_AFTER,

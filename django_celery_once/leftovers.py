@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from django_celery_once.reservations import Reservation
 
 _made: ContextVar[set[Reservation] | None] = ContextVar("django_celery_once_made", default=None)
+#: The tasks of a request that could not be queued at their commits.
+_failed: ContextVar[list[str] | None] = ContextVar("django_celery_once_failed", default=None)
 _queued: ContextVar[dict[str, Place | None] | None] = ContextVar(
     "django_celery_once_queued", default=None
 )
@@ -35,10 +37,11 @@ def here() -> set[Reservation]:
 def collected() -> Iterator[set[Reservation]]:
     """Collect the reservations that are made in a block, such as a request, and are not used."""
     mine: set[Reservation] = set()
-    token = _made.set(mine)
+    token, failures = _made.set(mine), _failed.set([])
     try:
         yield mine
     finally:
+        _failed.reset(failures)
         _made.reset(token)
 
 
@@ -63,9 +66,16 @@ def free_abandoned() -> None:
         free([each for each in made if each.abandoned])
 
 
-def failed(reservations: Iterable[Reservation]) -> bool:
-    """Return whether one of them could not be queued at its commit."""
-    return any(each.failed for each in reservations)
+def note_failed(task_id: str) -> None:
+    """Note that a call could not be queued at its commit, if anybody collects here."""
+    failed = _failed.get()
+    if failed is not None:
+        failed.append(task_id)
+
+
+def have_failed() -> bool:
+    """Return whether one of those that are collected here could not be queued at its commit."""
+    return bool(_failed.get())
 
 
 def own(task_id: str) -> Reservation | None:

@@ -12,6 +12,7 @@ from django.http.response import HttpResponseBase
 from django_celery_once import admin_answers, answers, journal, leftovers, requester
 from django_celery_once.exceptions import AlreadyQueued, NotQueued
 from django_celery_once.requester import Requester
+from django_celery_once.unqueued import BrokerUnavailable
 from django_celery_once.wording import STANDARD
 
 GetResponse = Callable[[HttpRequest], Any]
@@ -42,7 +43,7 @@ class AlreadyQueuedMiddleware:
         with requester.asking(Requester("web", request=request)), leftovers.collected() as unused:
             try:
                 response: HttpResponseBase = self.get_response(request)
-                if leftovers.failed(unused):
+                if leftovers.have_failed():
                     response = _saved_only(request, response)
             finally:
                 leftovers.free(unused)
@@ -53,7 +54,7 @@ class AlreadyQueuedMiddleware:
         with requester.asking(Requester("web", request=request)), leftovers.collected() as unused:
             try:
                 response: HttpResponseBase = await self.get_response(request)
-                if leftovers.failed(unused):
+                if leftovers.have_failed():
                     response = await sync_to_async(_saved_only)(request, response)
             finally:
                 if unused:
@@ -76,4 +77,4 @@ class AlreadyQueuedMiddleware:
 
 def _saved_only(request: HttpRequest, response: HttpResponseBase) -> HttpResponseBase:
     """Take back what a view has promised before its transaction was committed."""
-    return answers.saved_only(request, response, STANDARD.only_saved())
+    return answers.saved_only(request, response, STANDARD.only_saved(), BrokerUnavailable.code)

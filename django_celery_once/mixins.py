@@ -88,11 +88,11 @@ class OnceFormMixin(OnceViewMixin, _FormView):
         try:
             while self._once_held:
                 self._once_held.pop(0).let_go()
-        except BrokerUnavailable:
+        except BrokerUnavailable as error:
             if not isinstance(getattr(self, "object", None), Model):
                 raise
             logger.exception("%s has saved what it could not queue", type(self).__qualname__)
-            return answers.saved_only(self.request, response, self.once_wording.only_saved())
+            return self._saved_only(response, error)
         return response
 
     def get_form(self, *args: Any, **kwargs: Any) -> Any:
@@ -213,10 +213,13 @@ class OnceFormMixin(OnceViewMixin, _FormView):
         if self.request.method in SAFE_METHODS:
             return super().handle_lock_unavailable(error)
         if self._saved_before(error):
-            response = HttpResponseRedirect(self._success_url())
-            return answers.saved_only(self.request, response, self.once_wording.only_saved())
+            return self._saved_only(HttpResponseRedirect(self._success_url()), error)
         answer = answers.to_outage(error, self.get_lock_unavailable_message(error))
         return self._show_form_again(answer)
+
+    def _saved_only(self, response: HttpResponseBase, error: NotQueued) -> HttpResponseBase:
+        words = self.once_wording.only_saved()
+        return answers.saved_only(self.request, response, words, error.code)
 
     def _saved_before(self, error: AlreadyQueued | NotQueued) -> bool:
         """Return whether what the form has saved stays, though no call is queued for it."""

@@ -107,6 +107,7 @@ def ask_at_commit(
         except Exception as error:
             logger.exception("%s[%s] could not be queued at the commit", task.name, task_id)
             result.published = False
+            leftovers.note_failed(task_id)
             not_queued.send_robust(sender=type(task), lock=claim.lock, error=error)
         else:
             result.published = True

@@ -46,8 +46,6 @@ class Reservation:
         self._at_commit: Callable[[], None] | None = None
         self._connection: BaseDatabaseWrapper | None = None
         self._held_back = False
-        #: Whether it could not be queued at its commit.
-        self.failed = False
         self._promised: Any = None
         self._due: Callable[[], Any] | None = None
         self._among = leftovers.here()
@@ -235,8 +233,7 @@ class Reservation:
             refused = True
         except Exception as error:
             logger.exception("%s could not be queued at the commit", name)
-            self.failed = True
-            self._among.add(self)  # the middleware asks
+            leftovers.note_failed(self.task_id)
             not_queued.send_robust(sender=type(self._task), lock=self.lock, error=error)
             return
         if refused:

@@ -139,7 +139,9 @@ def _tell_of_missing(task: QueueOnce, request: Any, header: Header, lock: Lock) 
     That of a turn, or of a call that was sent by name, is new; that of a message that came back may
     have lapsed with its run.
     """
-    again = header.again or turns.came_back(request) or request.delivery_info.get("redelivered")
+    again = (
+        header.again or turns.came_back(request) or (request.delivery_info or {}).get("redelivered")
+    )
     said = None if again or header.until == "running" else read_header(request)
     if said is None or said.token != header.token or lock.alias in _told_of_missing:
         return
