@@ -118,6 +118,7 @@ def test_an_outage_passes(folder: Path, schedule: Schedule, redis_server: RedisS
     assert "Couldn't apply scheduled task" in outage
 
 
+@pytest.mark.usefixtures("own_queue")
 def test_a_beat_within_a_worker(folder: Path, schedule: Schedule) -> None:
     """Refuse duplicates while the worker itself is busy with the call, and run it again."""
     name = new_name()
