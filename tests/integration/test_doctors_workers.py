@@ -26,12 +26,14 @@ from tests.integration.workers import Worker, wait_until
 @pytest.fixture(autouse=True)
 def _only_theirs(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(celery_app, "apps", lambda: [app])
+    # On a busy machine; one answer is enough.
+    monkeypatch.setattr(celery_app, "WORKER_SECONDS", 20.0)
 
 
 def found(worker: Worker | None = None) -> Finding:
     """Return the one finding; other processes of these tests may have workers at the broker."""
     name = [f"{worker.log.stem}@{gethostname()}"] if worker else None
-    ask = partial(app.control.broadcast, destination=name)
+    ask = partial(app.control.broadcast, destination=name, limit=1)
     with patch.object(app.control, "broadcast", ask):
         (finding,) = celery_app.examine_workers()
     return finding
