@@ -100,7 +100,7 @@ def use_broker(broker_server: RedisServer) -> Iterator[None]:
 
 @pytest.fixture
 def own_queue(broker_server: RedisServer) -> Iterator[None]:
-    """Do the same for one test alone, in a module whose other tests have other brokers."""
+    """Do the same for one test alone: no worker of its own gets what another test has left."""
     with pointed_at(broker_server.url(4), broker_server):
         yield
 

@@ -20,7 +20,7 @@ from tests.integration.referee import events
 from tests.integration.tasks import play
 from tests.integration.workers import Beat, Program, Worker, wait_until
 
-pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("use_broker")]
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("own_queue")]
 
 Schedule = Callable[..., None]
 
@@ -118,7 +118,6 @@ def test_an_outage_passes(folder: Path, schedule: Schedule, redis_server: RedisS
     assert "Couldn't apply scheduled task" in outage
 
 
-@pytest.mark.usefixtures("own_queue")
 def test_a_beat_within_a_worker(folder: Path, schedule: Schedule) -> None:
     """Refuse duplicates while the worker itself is busy with the call, and run it again."""
     name = new_name()

@@ -143,7 +143,7 @@ def test_a_terminated_run(freed: bool) -> None:
         wait_until_kept(name)
 
 
-@pytest.mark.usefixtures("use_broker", "short_lease")
+@pytest.mark.usefixtures("own_queue", "short_lease")
 def test_a_killed_worker(tmp_path: Path) -> None:
     """Keep the key for its time, which is longer than the lease."""
     name = new_name()

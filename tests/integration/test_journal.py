@@ -14,7 +14,7 @@ from tests.integration.workers import Worker, wait_until
 
 
 @pytest.mark.django_db(transaction=True)
-@pytest.mark.usefixtures("use_broker")
+@pytest.mark.usefixtures("own_queue")
 @pytest.mark.parametrize("pool", ["prefork", "threads", "solo"])
 def test_the_row_outlives_the_tasks_transaction(pool: str, tmp_path: Path) -> None:
     """Its own data is there only where it commits."""

@@ -8,7 +8,7 @@ import pytest
 
 from tests.integration.workers import Worker
 
-pytestmark = pytest.mark.usefixtures("use_broker")
+pytestmark = pytest.mark.usefixtures("own_queue")
 
 
 def test_a_worker_says_what_is_wrong(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

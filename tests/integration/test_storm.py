@@ -25,7 +25,7 @@ def release(lock: Lock) -> None:
 
 
 @pytest.mark.django_db(transaction=True)
-@pytest.mark.usefixtures("use_broker")
+@pytest.mark.usefixtures("own_queue")
 def test_exactly_one_of_a_hundred_calls_gets_in() -> None:
     """Strike twenty-five keys with a hundred calls each; accept one and journal ninety-nine."""
     names = [new_name("storm") for _each in range(ROUNDS)]
@@ -43,7 +43,7 @@ def test_exactly_one_of_a_hundred_calls_gets_in() -> None:
 
 
 @pytest.mark.django_db(transaction=True)
-@pytest.mark.usefixtures("use_broker")
+@pytest.mark.usefixtures("own_queue")
 def test_the_count_is_exact_after_the_release() -> None:
     """Let processes refuse calls of one key, and write late what they know of it."""
     name = new_name("storm")

@@ -24,7 +24,7 @@ from tests.integration.referee import events, note
 from tests.integration.tasks import play
 from tests.integration.workers import Worker, wait_until
 
-pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("use_broker")]
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("own_queue")]
 
 #: A program that traces itself, calls, and writes what it got and sent.
 CALLER = """

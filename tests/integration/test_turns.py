@@ -96,7 +96,7 @@ def test_a_killed_child_ends_its_turn() -> None:
     wait_until_free(play, name)
 
 
-@pytest.mark.usefixtures("use_broker", "short_lease")
+@pytest.mark.usefixtures("own_queue", "short_lease")
 def test_a_killed_worker_ends_its_turn(tmp_path: Path) -> None:
     """Free the key with its lease; the one that waits runs on another worker."""
     name = new_name()

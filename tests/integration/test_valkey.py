@@ -13,7 +13,7 @@ from tests.integration.calls import new_name, refused_until, value, wait_for_eve
 from tests.integration.tasks import play
 from tests.integration.workers import Worker
 
-pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("use_broker")]
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("own_queue")]
 
 
 @pytest.mark.usefixtures("short_lease")

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from socket import gethostname
 from types import TracebackType
 from typing import Self
 
@@ -114,7 +115,7 @@ def _started(words: list[str], environment: dict[str, str], log: Path) -> subpro
 
 
 class Worker(Program):
-    """A worker."""
+    """A worker. One of gevent is ready before it listens to what it is told, as to revoke."""
 
     def __init__(
         self, folder: Path, pool: str = "prefork", concurrency: int = 2, *options: str
@@ -126,6 +127,12 @@ class Worker(Program):
             "--hostname", f"{log.stem}@%h",
             "--without-mingle", "--without-gossip", "--without-heartbeat", *options,
         )  # fmt: skip
+
+    def _is_ready(self) -> bool:
+        if not super()._is_ready():
+            return False
+        name = f"{self.log.stem}@{gethostname()}"
+        return self.pool != "gevent" or bool(app.control.ping([name], timeout=1, limit=1))
 
 
 class Beat(Program):
