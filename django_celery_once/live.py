@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import field, replace
+from typing import Any
 
 from django.conf import settings
 
@@ -131,14 +133,23 @@ def free(seen: Lock, *, by: str, reason: str = "") -> Lock | None:
     return last
 
 
+@contextmanager
+def broker_of(app: Any) -> Iterator[Any]:
+    """Yield a connection of its own to an app's broker; raise what its client raises.
+
+    Kombu would try for ever to reach one that is down.
+    """
+    with app.connection_for_write(connect_timeout=BROKER_SECONDS) as connection:
+        connection.ensure_connection(max_retries=1, timeout=BROKER_SECONDS)
+        yield connection
+
+
 def revoke(lock: Lock) -> None:
     """Tell the workers to drop a lock's task, and to end it if it runs.
 
     Raise what the broker's client raises; one that does not answer is given up.
     """
     app = app_of(lock.task)
-    with app.connection_for_write(connect_timeout=BROKER_SECONDS) as connection:
-        # Kombu would try for ever to reach a broker that is down.
-        connection.ensure_connection(max_retries=1, timeout=BROKER_SECONDS)
+    with broker_of(app) as connection:
         running = lock.phase is Phase.RUNNING
         app.control.revoke(lock.owner, terminate=running, connection=connection)

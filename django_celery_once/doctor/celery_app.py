@@ -65,17 +65,15 @@ def _of_broker(app: Any) -> Finding:
             "No Celery app is loaded: what a view calls goes to Celery's default broker.",
             "Import your app in the project's __init__.py, as Celery's guide for Django says.",
         )
-    seconds = live.BROKER_SECONDS
-    with app.connection_for_write(connect_timeout=seconds) as connection:
-        place = f"The broker of the Celery app {app.main!r}, {connection.as_uri()},"
-        try:
-            connection.ensure_connection(max_retries=1, timeout=seconds)
-        except Exception as error:
-            # Each transport has errors of its own.
-            return wrong(
-                f"{place} can't be reached: {error}", "Start it, or correct CELERY_BROKER_URL."
-            )
-        return ok(f"{place} answers.")
+    place = f"The broker of the Celery app {app.main!r}, {app.connection_for_write().as_uri()},"
+    try:
+        with live.broker_of(app):
+            return ok(f"{place} answers.")
+    except Exception as error:
+        # Each transport has errors of its own.
+        return wrong(
+            f"{place} can't be reached: {error}", "Start it, or correct CELERY_BROKER_URL."
+        )
 
 
 def _of_results(app: Any) -> Finding:
@@ -101,10 +99,8 @@ def _ask(backend: Any) -> Callable[[], object]:
 
 def _of_workers(app: Any, locks: Mapping[str, Lock]) -> Iterator[Finding]:
     asked = {"keys": {alias: lock.key for alias, lock in locks.items()}}
-    seconds = live.BROKER_SECONDS
     try:
-        with app.connection_for_write(connect_timeout=seconds) as connection:
-            connection.ensure_connection(max_retries=1, timeout=seconds)
+        with live.broker_of(app) as connection:
             replies = app.control.broadcast(
                 COMMAND,
                 arguments=asked,

@@ -76,10 +76,8 @@ def _waits_long(lock: Lock) -> bool:
 
 
 def _look(app: Any, locks: Sequence[Lock]) -> Broker:
-    seconds, ids = live.BROKER_SECONDS, [lock.owner for lock in locks]
-    with app.connection_for_write(connect_timeout=seconds) as connection:
-        # Kombu would try for ever to reach a broker that is down.
-        connection.ensure_connection(max_retries=1, timeout=seconds)
+    ids = [lock.owner for lock in locks]
+    with live.broker_of(app) as connection:
         workers = app.control.inspect(timeout=WORKER_SECONDS, connection=connection)
         served = workers.active_queues() or {}
         known = workers.query_task(*ids) if served else {}
